@@ -1,0 +1,67 @@
+//! The only place that writes files: a file appears whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes `contents` to `path`: temporary file beside it, fsync, rename. Missing folders are made. On an error the
+/// previous file, if any, is untouched and no temporary file stays behind.
+pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_string_lossy();
+    // The process id keeps two writers of one folder apart.
+    let temporary = folder.join(format!(".{name}.{}.part", std::process::id()));
+    let result = write_synced(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
+    if result.is_err() {
+        // Nothing can be done about a failing clean-up; the first error is the one to report.
+        let _ = fs::remove_file(&temporary);
+        return result;
+    }
+    // Without this the rename itself may not survive a power cut.
+    File::open(folder)?.sync_all()
+}
+
+fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/summary.json");
+        write_whole(&path, b"first").unwrap();
+        write_whole(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let occupied = folder.path().join("taken");
+        fs::create_dir_all(occupied.join("by-a-folder")).unwrap();
+        assert!(write_whole(&occupied, b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// `/dev/full` answers every write with ENOSPC, as a full disk does.
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let error = write_synced(Path::new("/dev/full"), b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -1,0 +1,26 @@
+//! The vocabulary of sockrates: what is measured, how it is planned, and what a measurement looks like on disk.
+//!
+//! Data flows one way: [`scenario`] → [`plan`] → trial → [`record`] → [`summary`]. This crate holds the nouns of that
+//! sentence and the pure functions between them. It opens no socket, reads no clock and knows no runtime, so that all of
+//! it can be tested without time passing. The documents it defines (each with a `schema_version`) are described by the
+//! JSON Schemas under `crates/core/schema/`.
+
+pub mod document;
+pub mod failure;
+pub mod files;
+pub mod fingerprint;
+pub mod histogram;
+pub mod lane;
+pub mod manifest;
+pub mod payload;
+pub mod plan;
+pub mod profile;
+pub mod record;
+pub mod scenario;
+pub mod schedule;
+pub mod seed;
+pub mod summary;
+pub mod target;
+pub mod units;
+pub mod update;
+pub mod verdict;

@@ -1,0 +1,199 @@
+//! Profiles: which scenarios a run holds, how often, and within which time; and the catalogue of embedded files.
+
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Scenario, ScenarioError, Timing, is_slug};
+
+/// A set of scenarios that is run as one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// The name on the command line.
+    pub name: String,
+    /// One line about when to use it.
+    pub summary: String,
+    /// How often each cell is measured: once per block.
+    pub blocks: u32,
+    /// The scenarios, each with what the profile changes in it.
+    pub scenarios: Vec<Entry>,
+}
+
+/// One scenario of a profile.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The embedded scenario's name.
+    pub scenario: String,
+    /// Replaces the scenario's numbers of connections.
+    pub connections: Option<Vec<u32>>,
+    /// Replaces the scenario's timing.
+    pub timing: Option<Timing>,
+}
+
+/// How often each cell of a scenario that is run by itself is measured.
+pub const DEFAULT_BLOCKS: u32 = 8;
+
+const PROFILES: &[(&str, &str)] = &[
+    ("quick.toml", include_str!("../profiles/quick.toml")),
+    ("standard.toml", include_str!("../profiles/standard.toml")),
+    ("full.toml", include_str!("../profiles/full.toml")),
+];
+
+const SCENARIOS: &[(&str, &str)] = &[
+    (
+        "echo-closed.toml",
+        include_str!("../scenarios/echo-closed.toml"),
+    ),
+    (
+        "echo-open.toml",
+        include_str!("../scenarios/echo-open.toml"),
+    ),
+    (
+        "echo-payload-16k.toml",
+        include_str!("../scenarios/echo-payload-16k.toml"),
+    ),
+    (
+        "updates-poll.toml",
+        include_str!("../scenarios/updates-poll.toml"),
+    ),
+];
+
+/// Parses all embedded profiles.
+pub fn profiles() -> Vec<Profile> {
+    PROFILES
+        .iter()
+        .map(|(file, text)| {
+            toml::from_str(text).unwrap_or_else(|error| panic!("embedded profile {file}: {error}"))
+        })
+        .collect()
+}
+
+/// Parses all embedded scenarios.
+pub fn scenarios() -> Vec<Scenario> {
+    SCENARIOS
+        .iter()
+        .map(|(file, text)| {
+            Scenario::parse(text)
+                .unwrap_or_else(|error| panic!("embedded scenario {file}: {error}"))
+        })
+        .collect()
+}
+
+impl Profile {
+    /// Makes the profile that runs one scenario by itself.
+    pub fn of_scenario(scenario: &Scenario) -> Self {
+        Self {
+            name: scenario.name.clone(),
+            summary: scenario.question.clone(),
+            blocks: DEFAULT_BLOCKS,
+            scenarios: vec![Entry {
+                scenario: scenario.name.clone(),
+                connections: None,
+                timing: None,
+            }],
+        }
+    }
+
+    /// Returns the profile's scenarios from `known`, with the profile's changes applied and checked.
+    pub fn resolve(&self, known: &[Scenario]) -> Result<Vec<Scenario>, ScenarioError> {
+        self.scenarios
+            .iter()
+            .map(|entry| entry.apply(known))
+            .collect()
+    }
+}
+
+impl Entry {
+    fn apply(&self, known: &[Scenario]) -> Result<Scenario, ScenarioError> {
+        debug_assert!(is_slug(&self.scenario));
+        let mut scenario = known
+            .iter()
+            .find(|s| s.name == self.scenario)
+            .cloned()
+            .ok_or(ScenarioError::Field {
+                field: "scenario",
+                problem: format!("names `{}`, which does not exist", self.scenario),
+            })?;
+        if let Some(connections) = &self.connections {
+            scenario.connections.clone_from(connections);
+        }
+        scenario.timing = self.timing.unwrap_or(scenario.timing);
+        scenario.check()?;
+        Ok(scenario)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    fn planned_seconds(name: &str) -> f64 {
+        let profile = profiles()
+            .into_iter()
+            .find(|profile| profile.name == name)
+            .unwrap();
+        Plan::new(
+            &profile.name,
+            &profile.resolve(&scenarios()).unwrap(),
+            profile.blocks,
+            1,
+        )
+        .planned_seconds()
+    }
+
+    #[test]
+    fn every_embedded_file_parses_and_is_named_like_its_file() {
+        for (scenario, (file, _)) in scenarios().iter().zip(SCENARIOS) {
+            assert_eq!(format!("{}.toml", scenario.name), *file);
+        }
+        for (profile, (file, _)) in profiles().iter().zip(PROFILES) {
+            assert_eq!(format!("{}.toml", profile.name), *file);
+        }
+    }
+
+    #[test]
+    fn profiles_keep_their_promised_times() {
+        assert!(
+            planned_seconds("quick") < 180.0,
+            "{}",
+            planned_seconds("quick")
+        );
+        assert!(
+            (600.0..900.0).contains(&planned_seconds("standard")),
+            "{}",
+            planned_seconds("standard")
+        );
+        assert!(
+            planned_seconds("full") < 2.0 * 3600.0,
+            "{}",
+            planned_seconds("full")
+        );
+    }
+
+    #[test]
+    fn quick_measures_the_two_by_two_with_floor_and_control() {
+        let profile = profiles()
+            .into_iter()
+            .find(|profile| profile.name == "quick")
+            .unwrap();
+        let all = profile.resolve(&scenarios()).unwrap();
+        let closed = all
+            .iter()
+            .find(|scenario| scenario.name == "echo-closed")
+            .unwrap();
+        assert_eq!(
+            (closed.connections.as_slice(), closed.lanes.len()),
+            (&[1, 32][..], 7)
+        );
+        assert!(
+            all.iter()
+                .any(|scenario| scenario.load.model() == "open-poisson")
+        );
+        assert!(
+            all.iter()
+                .any(|scenario| scenario.workload.name() == "updates")
+        );
+        assert_eq!(profile.blocks, 8);
+    }
+}

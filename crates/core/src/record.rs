@@ -1,0 +1,280 @@
+//! The record of one trial: facts only. What they mean is decided in [`crate::verdict`] and in the report, so that a
+//! record can be judged again by better rules.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::document::Document;
+use crate::failure::FailureCounts;
+use crate::histogram::Histogram;
+use crate::plan::TrialSpec;
+use crate::target::{ProcessUsage, ServerUsage};
+
+/// The times that are recorded, each in a histogram of its own. The glossary in `docs/METHODOLOGY.md` defines them.
+#[derive(
+    Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// completed - started.
+    ServiceTime,
+    /// completed - intended; open loads only.
+    ResponseTime,
+    /// noticed - intended; open loads only. The generator's fault.
+    ScheduleLag,
+    /// started - noticed; open loads only. No idle connection: the system's own doing.
+    ConnectionWait,
+    /// From before `socket()` to the connected socket; per-request lanes only.
+    Connect,
+    /// From the connected socket to a usable connection (the upgrade, for WebSocket); per-request lanes only.
+    Handshake,
+    /// From the usable connection to the last verified byte; per-request lanes only.
+    Exchange,
+    /// From the last verified byte to the socket's end, the server closing first; per-request lanes only.
+    Close,
+    /// received - event created; `updates` only.
+    Staleness,
+}
+
+impl Metric {
+    /// All metrics, in the order of an operation's life.
+    pub const ALL: [Self; 9] = [
+        Self::ServiceTime,
+        Self::ResponseTime,
+        Self::ScheduleLag,
+        Self::ConnectionWait,
+        Self::Connect,
+        Self::Handshake,
+        Self::Exchange,
+        Self::Close,
+        Self::Staleness,
+    ];
+
+    /// Returns the name used on disk.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ServiceTime => "service_time",
+            Self::ResponseTime => "response_time",
+            Self::ScheduleLag => "schedule_lag",
+            Self::ConnectionWait => "connection_wait",
+            Self::Connect => "connect",
+            Self::Handshake => "handshake",
+            Self::Exchange => "exchange",
+            Self::Close => "close",
+            Self::Staleness => "staleness",
+        }
+    }
+}
+
+/// One trial, as measured.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct TrialRecord {
+    /// Always [`TrialRecord::VERSION`].
+    pub schema_version: u32,
+    /// What was asked for.
+    pub spec: TrialSpec,
+    /// Wall-clock start, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was measured; absent when the trial failed before anything could be.
+    pub measurement: Option<Measurement>,
+}
+
+impl Document for TrialRecord {
+    const KIND: &'static str = "trial-record";
+    const VERSION: u32 = 1;
+}
+
+impl TrialRecord {
+    /// Makes the record of a trial that gave no measurement.
+    pub fn failed(
+        spec: TrialSpec,
+        started_unix_ms: u64,
+        reason: FailedTrial,
+        message: String,
+    ) -> Self {
+        let outcome = Outcome::Failed { reason, message };
+        Self {
+            schema_version: Self::VERSION,
+            spec,
+            started_unix_ms,
+            outcome,
+            measurement: None,
+        }
+    }
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The load was offered to the end.
+    Completed,
+    /// It was not; `measurement` holds what there is, if anything.
+    Failed {
+        /// The class of failure.
+        reason: FailedTrial,
+        /// What happened, in a sentence.
+        message: String,
+    },
+}
+
+/// Why a trial failed.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailedTrial {
+    /// The server did not start or did not answer.
+    TargetUnreachable,
+    /// The server ended while it was measured.
+    ServerLost,
+    /// The environment refused something the trial needs (descriptors, permission).
+    Environment,
+    /// The load generator itself failed.
+    Harness,
+}
+
+/// What one trial measured.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Measurement {
+    /// How the trial was shielded from others on the same machine.
+    pub isolation: Isolation,
+    /// What stood on each socket, read back from the kernel.
+    pub socket: SocketFacts,
+    /// When the parts began and ended, by `CLOCK_MONOTONIC`.
+    pub spans: Spans,
+    /// The operations that were due in the window.
+    pub operations: Operations,
+    /// Operations due in the warm-up, not part of anything else.
+    pub warm_up: Operations,
+    /// Connections opened by the client over the whole trial.
+    pub connections_opened: u64,
+    /// One histogram per recorded metric; metrics that do not apply are absent. Only verified operations of the window.
+    pub histograms: BTreeMap<Metric, Histogram>,
+    /// The course over time.
+    pub slices: Slices,
+    /// What the updates workload saw; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<UpdateCounts>,
+    /// The client process, from the load's start to the drain's end.
+    pub client: ProcessUsage,
+    /// The server process, from its start to its end; absent for a server that was already running.
+    pub server: Option<ServerUsage>,
+}
+
+/// How a trial was shielded.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A network namespace of its own: own ports, own TIME_WAIT table, own counters.
+    NetworkNamespace,
+    /// The host's network, with source addresses that the previous trials did not use.
+    FreshAddresses,
+    /// Whatever the running server's network is.
+    None,
+}
+
+/// Socket options that decide small-message timing.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct SocketFacts {
+    /// `TCP_NODELAY` on the client's sockets.
+    pub nodelay: bool,
+    /// The congestion control on the client's sockets.
+    pub congestion_control: String,
+    /// How many source addresses were used.
+    pub source_addresses: u32,
+}
+
+/// Instants by `CLOCK_MONOTONIC`, comparable with the server's stamps on the same host.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Spans {
+    /// The schedule's zero: warm-up begins.
+    pub start_ns: u64,
+    /// The window begins.
+    pub window_start_ns: u64,
+    /// The window ends: no operation is due from here on.
+    pub window_end_ns: u64,
+    /// The last operation ended or was given up.
+    pub end_ns: u64,
+}
+
+impl Spans {
+    /// Returns the window's length.
+    pub const fn window_ns(&self) -> u64 {
+        self.window_end_ns - self.window_start_ns
+    }
+}
+
+/// What became of the operations of a span. `issued = verified + failed + unfinished`, always.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Operations {
+    /// Due in the span (started, in a closed loop).
+    pub issued: u64,
+    /// Ended with exactly the reply that was asked for.
+    pub verified: u64,
+    /// Ended otherwise, by kind.
+    pub failed: FailureCounts,
+    /// Still open, or still waiting for a connection, when the drain ended.
+    pub unfinished: u64,
+    /// The age of the oldest unfinished one when the drain ended; null when there is none.
+    pub oldest_unfinished_ns: Option<u64>,
+}
+
+impl Operations {
+    /// Returns the number of failures of all kinds.
+    pub fn failed_total(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Says whether every issued operation is accounted for.
+    pub fn is_conserved(&self) -> bool {
+        self.issued == self.verified + self.failed_total() + self.unfinished
+    }
+
+    /// Adds another span's operations.
+    pub fn merge(&mut self, other: &Self) {
+        self.issued += other.issued;
+        self.verified += other.verified;
+        self.unfinished += other.unfinished;
+        self.oldest_unfinished_ns = self.oldest_unfinished_ns.max(other.oldest_unfinished_ns);
+        for (kind, count) in &other.failed {
+            *self.failed.entry(*kind).or_default() += count;
+        }
+    }
+}
+
+/// The course of a trial in slices of equal width, warm-up included.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Slices {
+    /// The width of a slice.
+    pub width_ns: u64,
+    /// What the slices hold: service time in a closed loop, response time under an open load.
+    pub metric: Metric,
+    /// Verified operations by the slice in which they were due (started, in a closed loop), from `start_ns` on.
+    pub histograms: Vec<Histogram>,
+}
+
+/// What the clients of an `updates` trial saw.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct UpdateCounts {
+    /// Updates received, over all clients.
+    pub received: u64,
+    /// Polls that brought nothing new.
+    pub empty_polls: u64,
+    /// Updates skipped: their sequence number never came.
+    pub missed: u64,
+    /// Updates that came again.
+    pub repeated: u64,
+}
+
+impl UpdateCounts {
+    /// Adds another worker's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.received += other.received;
+        self.empty_polls += other.empty_polls;
+        self.missed += other.missed;
+        self.repeated += other.repeated;
+    }
+}

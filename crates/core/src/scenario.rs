@@ -1,0 +1,353 @@
+//! Scenarios: what is asked of which lanes, as TOML with the reasons why (`analysis`). Parsed once, then trusted.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::lane::Lane;
+use crate::payload::PayloadKind;
+use crate::schedule::Load;
+
+/// One scenario: a workload under a load, for several lanes and numbers of connections.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// The name on the command line, in cell ids and file names: lower-case words joined by `-`.
+    pub name: String,
+    /// The question it answers, as a chart's title would put it.
+    pub question: String,
+    /// Why this load, and what its result does and does not say.
+    pub analysis: String,
+    /// What the clients do.
+    pub workload: Workload,
+    /// When they do it.
+    pub load: Load,
+    /// How the client waits for the network.
+    #[serde(default)]
+    pub wait: Wait,
+    /// The lanes to compare.
+    pub lanes: Vec<Lane>,
+    /// How many connections (slots, in per-request lanes) are used; one cell each.
+    pub connections: Vec<u32>,
+    /// How long each trial lasts.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// What the clients do.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Workload {
+    /// Send a payload, expect the same bytes back.
+    Echo {
+        /// Random bytes or text.
+        payload: PayloadKind,
+        /// The payload's length.
+        payload_bytes: u32,
+    },
+    /// Learn of events that the server publishes.
+    Updates {
+        /// How a client learns of them.
+        delivery: Delivery,
+        /// The mean rate of the server's Poisson publisher.
+        events_per_second: f64,
+        /// The length of an event's payload.
+        payload_bytes: u32,
+    },
+}
+
+impl Workload {
+    /// Returns the workload's name, as in scenario files.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Echo { .. } => "echo",
+            Self::Updates { .. } => "updates",
+        }
+    }
+
+    /// Returns the length of one message's payload.
+    pub const fn payload_bytes(&self) -> u32 {
+        match self {
+            Self::Echo { payload_bytes, .. } | Self::Updates { payload_bytes, .. } => {
+                *payload_bytes
+            }
+        }
+    }
+}
+
+/// How a client learns of an event.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// It asks at intervals, and gets what is new.
+    ShortPoll,
+}
+
+impl Delivery {
+    /// Returns the delivery's name, as in scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ShortPoll => "short-poll",
+        }
+    }
+}
+
+/// How the client waits for the network.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wait {
+    /// Sleeps in epoll: costs no CPU while idle, pays a wake-up.
+    #[default]
+    Blocking,
+    /// Polls without sleeping: no wake-up, and a core to itself.
+    Spin,
+}
+
+impl Wait {
+    /// Returns the name used in scenario files and factors.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocking => "blocking",
+            Self::Spin => "spin",
+        }
+    }
+}
+
+/// How long the parts of a trial last.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// Load without recording, so that connections are open and caches warm.
+    pub warm_up_ms: u32,
+    /// The time in which operations are due that count.
+    pub window_ms: u32,
+    /// How long operations still open at the window's end may take before they count as unfinished.
+    pub drain_ms: u32,
+    /// How long one operation may take before it counts as failed.
+    pub timeout_ms: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            warm_up_ms: 500,
+            window_ms: 1500,
+            drain_ms: 1000,
+            timeout_ms: 5000,
+        }
+    }
+}
+
+/// The largest payload a scenario may ask for: the target server's default limit for one message.
+pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
+/// More connections than the descriptors of any one process here allow.
+const MAX_CONNECTIONS: u32 = 1 << 16;
+const MAX_RATE_PER_SECOND: f64 = 10e6;
+const MAX_MS: u32 = 3_600_000;
+
+/// Says what is wrong with a scenario; the caller adds the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is not TOML, lacks a field or has one that does not exist; the parser's message names and shows it.
+    #[error("{0}")]
+    Toml(#[from] toml::de::Error),
+    /// A field has an impossible value.
+    #[error("`{field}` {problem}")]
+    Field {
+        /// The field's path, e.g. `load.rate_per_second`.
+        field: &'static str,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+}
+
+impl Scenario {
+    /// Parses and checks a scenario file's text.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// Checks what the types cannot say. To be repeated after a profile has overridden fields.
+    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
+        require(is_slug(&self.name), "name", || {
+            format!("is `{}`: use lower-case words joined by `-`", self.name)
+        })?;
+        require(!self.lanes.is_empty(), "lanes", || {
+            "is empty: name at least one lane".into()
+        })?;
+        for (index, lane) in self.lanes.iter().enumerate() {
+            require(!self.lanes[..index].contains(lane), "lanes", || {
+                format!("names `{lane}` twice")
+            })?;
+        }
+        require(!self.connections.is_empty(), "connections", || {
+            "is empty: give at least one number".into()
+        })?;
+        for (index, count) in self.connections.iter().enumerate() {
+            require((1..=MAX_CONNECTIONS).contains(count), "connections", || {
+                format!("has {count}: use 1 to {MAX_CONNECTIONS}")
+            })?;
+            require(
+                !self.connections[..index].contains(count),
+                "connections",
+                || format!("has {count} twice"),
+            )?;
+        }
+        require(
+            self.workload.payload_bytes() <= MAX_PAYLOAD_BYTES,
+            "workload.payload_bytes",
+            || {
+                format!(
+                    "is {}: use at most {MAX_PAYLOAD_BYTES}",
+                    self.workload.payload_bytes()
+                )
+            },
+        )?;
+        self.check_load()?;
+        self.timing.check()
+    }
+
+    fn check_load(&self) -> Result<(), ScenarioError> {
+        match self.load {
+            Load::Closed {} => {}
+            Load::OpenConstant { rate_per_second } | Load::OpenPoisson { rate_per_second } => {
+                check_rate("load.rate_per_second", rate_per_second)?;
+            }
+            Load::Interval { interval_ms } => {
+                require(
+                    (1..=u64::from(MAX_MS)).contains(&interval_ms),
+                    "load.interval_ms",
+                    || format!("is {interval_ms}: use 1 to {MAX_MS}"),
+                )?;
+            }
+        }
+        if let Workload::Updates {
+            events_per_second, ..
+        } = self.workload
+        {
+            check_rate("workload.events_per_second", events_per_second)?;
+            require(
+                matches!(self.load, Load::Interval { .. }),
+                "load.model",
+                || format!("is `{}`: short polling needs `interval`", self.load.model()),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Timing {
+    fn check(&self) -> Result<(), ScenarioError> {
+        let in_range = |range: std::ops::RangeInclusive<u32>, field, value| {
+            require(range.contains(&value), field, || {
+                format!("is {value}: use {} to {}", range.start(), range.end())
+            })
+        };
+        in_range(0..=MAX_MS, "timing.warm_up_ms", self.warm_up_ms)?;
+        in_range(1..=MAX_MS, "timing.window_ms", self.window_ms)?;
+        in_range(0..=MAX_MS, "timing.drain_ms", self.drain_ms)?;
+        in_range(1..=MAX_MS, "timing.timeout_ms", self.timeout_ms)
+    }
+}
+
+fn check_rate(field: &'static str, rate: f64) -> Result<(), ScenarioError> {
+    require(rate > 0.0 && rate <= MAX_RATE_PER_SECOND, field, || {
+        format!("is {rate}: use a number above 0, up to {MAX_RATE_PER_SECOND}")
+    })
+}
+
+fn require(
+    holds: bool,
+    field: &'static str,
+    problem: impl FnOnce() -> String,
+) -> Result<(), ScenarioError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ScenarioError::Field {
+            field,
+            problem: problem(),
+        })
+    }
+}
+
+/// Scenario names become file names: no separators, no dots, no surprises.
+pub(crate) fn is_slug(name: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    name.len() <= 64 && name.split('-').all(is_word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "tiny"
+        question = "Does it parse?"
+        analysis = "It should."
+        lanes = ["http1-per-request", "http1-persistent"]
+        connections = [1]
+        workload = { kind = "echo", payload = "binary", payload_bytes = 64 }
+        load = { model = "closed" }
+    "#;
+
+    fn error(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from));
+        Scenario::parse(&GOOD.replace(from, to))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_scenario_parses_with_defaults() {
+        let scenario = Scenario::parse(GOOD).unwrap();
+        assert_eq!(
+            (scenario.wait, scenario.timing),
+            (Wait::Blocking, Timing::default())
+        );
+    }
+
+    #[test]
+    fn unknown_fields_are_named() {
+        assert!(error("question =", "qestion =").contains("qestion"));
+        assert!(error("payload_bytes = 64", "payload_bytes = 64, size = 1").contains("size"));
+        assert!(error(r#"model = "closed""#, r#"model = "closed", rate = 1"#).contains("rate"));
+        assert!(error(r#""closed""#, r#""open""#).contains("open-poisson"));
+    }
+
+    #[test]
+    fn impossible_values_name_their_field() {
+        assert!(error("http1-per-request", "http9").contains("`http9`"));
+        assert!(error("[1]", "[]").contains("`connections`"));
+        assert!(error("[1]", "[0]").contains("`connections`"));
+        assert!(error("[1]", "[1, 1]").contains("twice"));
+        assert!(error("\"tiny\"", "\"../tiny\"").contains("`name`"));
+        assert!(error("http1-per-request", "http1-persistent").contains("twice"));
+        assert!(error("64", "2000000").contains("`workload.payload_bytes`"));
+        for rate in ["0.0", "-1.0", "nan", "inf"] {
+            let load = format!("{{ model = \"open-poisson\", rate_per_second = {rate} }}");
+            assert!(error(r#"{ model = "closed" }"#, &load).contains("`load.rate_per_second`"));
+        }
+        let short_poll = r#"{ kind = "updates", delivery = "short-poll", events_per_second = 10, payload_bytes = 8 }"#;
+        assert!(
+            error(
+                r#"{ kind = "echo", payload = "binary", payload_bytes = 64 }"#,
+                short_poll
+            )
+            .contains("`load.model`")
+        );
+        assert!(
+            error(
+                "connections = [1]",
+                "connections = [1]\ntiming = { window_ms = 0 }"
+            )
+            .contains("window_ms")
+        );
+    }
+}

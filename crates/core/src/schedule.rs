@@ -1,0 +1,224 @@
+//! When operations are due. The whole schedule of a trial is drawn from the seed before the trial starts, so that
+//! nothing the system does can change it, and every lane of a block faces the same arrivals.
+
+use rand::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::seed;
+
+/// The load model of a scenario.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(tag = "model", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Load {
+    /// Each connection starts its next operation when the last one ended.
+    Closed {},
+    /// Operations are due at equal distances, whatever the system does.
+    OpenConstant {
+        /// The total over all connections.
+        rate_per_second: f64,
+    },
+    /// Operations are due at random instants (Poisson process), whatever the system does.
+    OpenPoisson {
+        /// The mean total over all connections.
+        rate_per_second: f64,
+    },
+    /// Each connection has an operation due every `interval_ms`, from a random phase on: what a polling client does.
+    Interval {
+        /// The distance between two operations of one connection.
+        interval_ms: u64,
+    },
+}
+
+impl Load {
+    /// Returns the model's name, as in scenario files.
+    pub const fn model(&self) -> &'static str {
+        match self {
+            Self::Closed {} => "closed",
+            Self::OpenConstant { .. } => "open-constant",
+            Self::OpenPoisson { .. } => "open-poisson",
+            Self::Interval { .. } => "interval",
+        }
+    }
+
+    /// Returns the offered total rate, or `None` for a closed loop, which offers none.
+    pub fn offered_per_second(&self, connections: u32) -> Option<f64> {
+        match *self {
+            Self::Closed {} => None,
+            Self::OpenConstant { rate_per_second } | Self::OpenPoisson { rate_per_second } => {
+                Some(rate_per_second)
+            }
+            Self::Interval { interval_ms } => {
+                Some(f64::from(connections) * 1e3 / interval_ms as f64)
+            }
+        }
+    }
+}
+
+/// One due operation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Arrival {
+    /// When it is due: nanoseconds since the schedule's start.
+    pub at_ns: u64,
+    /// The connection that must do it; `None` lets the first idle connection do it.
+    pub slot: Option<u32>,
+}
+
+/// Draws the arrivals of `[0, length_ns)`, in order of time. Empty for a closed loop.
+pub fn arrivals(
+    load: &Load,
+    connections: u32,
+    length_ns: u64,
+    seed: u64,
+    block: u32,
+) -> Vec<Arrival> {
+    let mut random = seed::stream(seed, "arrivals", u64::from(block));
+    match *load {
+        Load::Closed {} => Vec::new(),
+        Load::OpenConstant { rate_per_second } => evenly(length_ns, 1e9 / rate_per_second, 0.0)
+            .map(|at_ns| Arrival { at_ns, slot: None })
+            .collect(),
+        Load::OpenPoisson { rate_per_second } => {
+            let mut at = 0.0;
+            std::iter::from_fn(|| {
+                // 1 - U lies in (0, 1], so that the logarithm is finite.
+                at -= (1.0 - random.random::<f64>()).ln() * 1e9 / rate_per_second;
+                whole_ns(at, length_ns)
+            })
+            .map(|at_ns| Arrival { at_ns, slot: None })
+            .collect()
+        }
+        Load::Interval { interval_ms } => {
+            let interval_ns = interval_ms as f64 * 1e6;
+            let mut all: Vec<_> = (0..connections)
+                .flat_map(|slot| {
+                    let phase = random.random::<f64>() * interval_ns;
+                    evenly(length_ns, interval_ns, phase).map(move |at_ns| Arrival {
+                        at_ns,
+                        slot: Some(slot),
+                    })
+                })
+                .collect();
+            all.sort_by_key(|arrival| arrival.at_ns);
+            all
+        }
+    }
+}
+
+/// Yields `phase + k * step` for k = 0, 1, …, each rounded from its exact value, so that no error accumulates.
+fn evenly(length_ns: u64, step_ns: f64, phase_ns: f64) -> impl Iterator<Item = u64> {
+    (0u32..).map_while(move |k| whole_ns(phase_ns + f64::from(k) * step_ns, length_ns))
+}
+
+fn whole_ns(at: f64, length_ns: u64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive; `as` saturates above u64"
+    )]
+    let at_ns = at as u64;
+    (at_ns < length_ns).then_some(at_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_closed_loop_has_no_schedule() {
+        assert!(arrivals(&Load::Closed {}, 4, SECOND, 1, 0).is_empty());
+    }
+
+    #[test]
+    fn a_constant_rate_is_exact() {
+        let all = arrivals(
+            &Load::OpenConstant {
+                rate_per_second: 1000.0,
+            },
+            4,
+            SECOND,
+            1,
+            0,
+        );
+        assert_eq!(all.len(), 1000);
+        assert!(
+            all.iter()
+                .enumerate()
+                .all(|(k, arrival)| arrival.at_ns == k as u64 * 1_000_000)
+        );
+    }
+
+    #[test]
+    fn a_poisson_process_has_the_rate_and_the_spread_of_one() {
+        let all = arrivals(
+            &Load::OpenPoisson {
+                rate_per_second: 10_000.0,
+            },
+            4,
+            10 * SECOND,
+            7,
+            0,
+        );
+        // 100,000 expected, standard deviation 316: five of them either way.
+        assert!((98_420..=101_580).contains(&all.len()), "{}", all.len());
+        let gaps: Vec<f64> = all
+            .windows(2)
+            .map(|pair| (pair[1].at_ns - pair[0].at_ns) as f64)
+            .collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // An exponential gap's standard deviation is its mean.
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn blocks_differ_and_repeat_for_the_same_seed() {
+        let draw = |seed, block| {
+            arrivals(
+                &Load::OpenPoisson {
+                    rate_per_second: 100.0,
+                },
+                1,
+                SECOND,
+                seed,
+                block,
+            )
+        };
+        assert_eq!(draw(3, 1), draw(3, 1));
+        assert_ne!(draw(3, 1), draw(3, 2));
+        assert_ne!(draw(3, 1), draw(4, 1));
+    }
+
+    #[test]
+    fn each_poller_keeps_its_own_beat() {
+        let all = arrivals(&Load::Interval { interval_ms: 50 }, 8, SECOND, 1, 0);
+        for slot in 0..8 {
+            let own: Vec<_> = all
+                .iter()
+                .filter(|arrival| arrival.slot == Some(slot))
+                .map(|a| a.at_ns)
+                .collect();
+            assert_eq!(own.len(), 20);
+            assert!(
+                own.windows(2)
+                    .all(|pair| (pair[1] - pair[0]).abs_diff(50_000_000) <= 1)
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arrivals_are_ordered_and_inside(rate in 1.0f64..5000.0, length_ms in 1u64..500, seed: u64) {
+            let length_ns = length_ms * 1_000_000;
+            for load in [Load::OpenPoisson { rate_per_second: rate }, Load::OpenConstant { rate_per_second: rate }] {
+                let all = arrivals(&load, 3, length_ns, seed, 0);
+                prop_assert!(all.is_sorted_by_key(|arrival| arrival.at_ns));
+                prop_assert!(all.iter().all(|arrival| arrival.at_ns < length_ns));
+            }
+        }
+    }
+}

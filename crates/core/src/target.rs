@@ -1,0 +1,84 @@
+//! The target contract's constants and documents: what a server under test offers (`docs/TARGET.md` is the full text).
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::document::Document;
+
+/// `POST`: answers with the request's body.
+pub const ECHO: &str = "/echo";
+/// `GET ?bytes=N`: answers with N bytes.
+pub const PAYLOAD: &str = "/payload";
+/// WebSocket: answers each message with the same message.
+pub const WS_ECHO: &str = "/ws/echo";
+/// `GET ?topic=T&since=SEQ`: the updates after SEQ, or 204 when there is none.
+pub const UPDATES_POLL: &str = "/updates/poll";
+/// `GET`: 200 when the server is ready.
+pub const HEALTHZ: &str = "/healthz";
+/// The topic that exists without being made.
+pub const DEFAULT_TOPIC: &str = "default";
+
+/// In the `tcp` floor, a message is a 4-byte big-endian head and its payload. The head's lower 31 bits are the payload's
+/// length; its top bit, set by a client, asks the server to close the connection after its reply.
+pub const TCP_LAST: u32 = 1 << 31;
+
+/// The line a server prints on stdout once it accepts connections.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ReadyLine {
+    /// Always true; lets a reader tell this line from others.
+    pub ready: bool,
+    /// Where HTTP and WebSocket are served.
+    pub http: SocketAddr,
+    /// Where the length-prefixed floor is served, if it is.
+    pub tcp: Option<SocketAddr>,
+    /// The server's process id.
+    pub pid: u32,
+}
+
+/// What the server says about itself when it stops: one JSON line on stdout.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ServerUsage {
+    /// Always [`ServerUsage::VERSION`].
+    pub schema_version: u32,
+    /// The process's use of the machine.
+    pub process: ProcessUsage,
+    /// Connections accepted since the start.
+    pub connections_accepted: u64,
+    /// Connections turned away because of the limit.
+    pub connections_refused: u64,
+    /// Completed operations (replies written) since the start.
+    pub operations: u64,
+    /// Connections cut by a time-out or a limit of the server.
+    pub connections_cut: u64,
+    /// Updates published since the start.
+    pub updates_published: u64,
+}
+
+impl Document for ServerUsage {
+    const KIND: &'static str = "server-usage";
+    const VERSION: u32 = 1;
+}
+
+/// What the kernel accounts to one process.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ProcessUsage {
+    /// CPU time in user space.
+    pub cpu_user_ns: u64,
+    /// CPU time in the kernel. Loopback charges a receiver's TCP work to the sender: compare sums over both ends.
+    pub cpu_system_ns: u64,
+    /// The largest resident memory.
+    pub peak_memory_bytes: u64,
+    /// How often the process gave up the CPU by waiting.
+    pub voluntary_switches: u64,
+    /// How often the CPU was taken from it.
+    pub involuntary_switches: u64,
+}
+
+impl ProcessUsage {
+    /// Returns CPU time in user space and kernel together.
+    pub const fn cpu_ns(&self) -> u64 {
+        self.cpu_user_ns + self.cpu_system_ns
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the crate's documents against the committed schemas and fixtures.
+
+mod schemas;
