@@ -1,0 +1,89 @@
+//! What the kernel accounts to this process, and who survives whom.
+
+use std::io;
+
+use nix::sys::prctl;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
+use rustix::time::{ClockId, clock_gettime};
+use sockrates_core::target::ProcessUsage;
+
+/// Returns what this process (all its threads) has used so far.
+pub fn usage() -> ProcessUsage {
+    let used = getrusage(UsageWho::RUSAGE_SELF).expect("RUSAGE_SELF is always allowed");
+    let microseconds =
+        |t: nix::sys::time::TimeVal| (t.tv_sec() * 1_000_000 + t.tv_usec()).cast_unsigned();
+    let (user, system) = (
+        microseconds(used.user_time()),
+        microseconds(used.system_time()),
+    );
+    // The process clock is exact to the nanosecond; rusage knows how it splits.
+    let clock = clock_gettime(ClockId::ProcessCPUTime);
+    let total_ns = clock.tv_sec.cast_unsigned() * 1_000_000_000 + clock.tv_nsec.cast_unsigned();
+    let cpu_system_ns = share(total_ns, system, user + system);
+    ProcessUsage {
+        cpu_user_ns: total_ns - cpu_system_ns,
+        cpu_system_ns,
+        peak_memory_bytes: peak_memory_bytes().unwrap_or(0),
+        voluntary_switches: used.voluntary_context_switches().cast_unsigned(),
+        involuntary_switches: used.involuntary_context_switches().cast_unsigned(),
+    }
+}
+
+/// Returns what was used between two readings; the peak is the later one's.
+pub fn since(before: &ProcessUsage, after: &ProcessUsage) -> ProcessUsage {
+    ProcessUsage {
+        cpu_user_ns: after.cpu_user_ns.saturating_sub(before.cpu_user_ns),
+        cpu_system_ns: after.cpu_system_ns.saturating_sub(before.cpu_system_ns),
+        peak_memory_bytes: after.peak_memory_bytes,
+        voluntary_switches: after
+            .voluntary_switches
+            .saturating_sub(before.voluntary_switches),
+        involuntary_switches: after
+            .involuntary_switches
+            .saturating_sub(before.involuntary_switches),
+    }
+}
+
+/// Has the kernel end this process when its parent ends, however that happens.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// Asks for timer wake-ups without the usual 50 µs of slack, for this thread.
+pub fn sharpen_timers() -> io::Result<()> {
+    Ok(prctl::set_timerslack(1)?)
+}
+
+/// `VmHWM`, which starts anew at exec; `ru_maxrss` would count what the parent held before it.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
+}
+
+fn share(total: u64, part: u64, whole: u64) -> u64 {
+    let scaled = u128::from(total) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(scaled).expect("a share of a u64 is a u64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_shows_in_usage() {
+        let before = usage();
+        let end = crate::clock::monotonic_ns() + 5_000_000;
+        while crate::clock::monotonic_ns() < end {}
+        let used = since(&before, &usage());
+        assert!(used.cpu_ns() > 0 && used.peak_memory_bytes > 0);
+    }
+}
