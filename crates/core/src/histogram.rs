@@ -209,7 +209,9 @@ mod tests {
 
     fn of(times: &[u64]) -> Histogram {
         let mut histogram = Histogram::new();
-        times.iter().for_each(|ns| histogram.record(*ns));
+        for ns in times {
+            histogram.record(*ns);
+        }
         histogram
     }
 
@@ -252,7 +254,9 @@ mod tests {
             workers in prop::collection::vec(prop::collection::vec(0..HIGHEST_NS, 0..50), 1..5),
         ) {
             let mut merged = Histogram::new();
-            workers.iter().for_each(|times| merged.merge(&of(times)));
+            for times in &workers {
+                merged.merge(&of(times));
+            }
             prop_assert_eq!(merged, of(&workers.concat()));
         }
 

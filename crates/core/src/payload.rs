@@ -26,9 +26,9 @@ pub fn generate(kind: PayloadKind, bytes: usize, seed: u64, index: u64) -> Vec<u
     seed::stream(seed, "payload", index).fill_bytes(&mut payload);
     if kind == PayloadKind::Text {
         // 64 printable characters from `0` on: no control character, no quote, no backslash before `o`.
-        payload
-            .iter_mut()
-            .for_each(|byte| *byte = b'0' + (*byte & 63));
+        for byte in &mut payload {
+            *byte = b'0' + (*byte & 63);
+        }
     }
     payload
 }

@@ -168,7 +168,7 @@ pub struct Measurement {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
-    /// A network namespace of its own: own ports, own TIME_WAIT table, own counters.
+    /// A network namespace of its own: own ports, own `TIME_WAIT` table, own counters.
     NetworkNamespace,
     /// The host's network, with source addresses that the previous trials did not use.
     FreshAddresses,

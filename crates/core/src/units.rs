@@ -43,7 +43,7 @@ pub fn seconds(seconds: f64) -> String {
 
 fn three_digits(value: f64) -> String {
     let decimals = match value.abs() {
-        x if x == 0.0 => 0,
+        0.0 => 0,
         x if x < 9.995 => 2,
         x if x < 99.95 => 1,
         _ => 0,

@@ -1,4 +1,4 @@
-//! A network of one's own: ports, TIME_WAIT table, counters and settings that no other process shares.
+//! A network of one's own: ports, `TIME_WAIT` table, counters and settings that no other process shares.
 
 use std::io;
 

@@ -10,12 +10,12 @@ use sockrates_core::target::ProcessUsage;
 
 /// Returns what this process (all its threads) has used so far.
 pub fn usage() -> ProcessUsage {
-    let used = getrusage(UsageWho::RUSAGE_SELF).expect("RUSAGE_SELF is always allowed");
+    let account = getrusage(UsageWho::RUSAGE_SELF).expect("RUSAGE_SELF is always allowed");
     let microseconds =
         |t: nix::sys::time::TimeVal| (t.tv_sec() * 1_000_000 + t.tv_usec()).cast_unsigned();
     let (user, system) = (
-        microseconds(used.user_time()),
-        microseconds(used.system_time()),
+        microseconds(account.user_time()),
+        microseconds(account.system_time()),
     );
     // The process clock is exact to the nanosecond; rusage knows how it splits.
     let clock = clock_gettime(ClockId::ProcessCPUTime);
@@ -25,8 +25,8 @@ pub fn usage() -> ProcessUsage {
         cpu_user_ns: total_ns - cpu_system_ns,
         cpu_system_ns,
         peak_memory_bytes: peak_memory_bytes().unwrap_or(0),
-        voluntary_switches: used.voluntary_context_switches().cast_unsigned(),
-        involuntary_switches: used.involuntary_context_switches().cast_unsigned(),
+        voluntary_switches: account.voluntary_context_switches().cast_unsigned(),
+        involuntary_switches: account.involuntary_context_switches().cast_unsigned(),
     }
 }
 

@@ -1,3 +1,5 @@
 //! Tests of the crate's documents against the committed schemas and fixtures.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod schemas;
