@@ -66,5 +66,49 @@ pub enum FailureKind {
     Io,
 }
 
+impl FailureKind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 14] = [
+        Self::ConnectAddressNotAvailable,
+        Self::ConnectNoDescriptor,
+        Self::ConnectRefused,
+        Self::ConnectReset,
+        Self::ConnectTimedOut,
+        Self::ConnectOther,
+        Self::HandshakeRefused,
+        Self::TimedOut,
+        Self::PeerClosed,
+        Self::ConnectionReset,
+        Self::Protocol,
+        Self::BadStatus,
+        Self::WrongPayload,
+        Self::Io,
+    ];
+
+    /// Names an error of `read` or `write` on an open connection.
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::WriteZero => Self::PeerClosed,
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::ConnectionReset,
+            ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Io,
+        }
+    }
+}
+
 /// Counts failures by kind; kinds that did not occur are absent.
 pub type FailureCounts = BTreeMap<FailureKind, u64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorders index an array of counters by kind.
+    #[test]
+    fn all_kinds_are_listed_in_order() {
+        for (index, kind) in FailureKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, index);
+        }
+    }
+}

@@ -23,14 +23,19 @@ pub enum PayloadKind {
 /// Generates the payload of one ring entry of one connection: the same arguments always give the same bytes.
 pub fn generate(kind: PayloadKind, bytes: usize, seed: u64, index: u64) -> Vec<u8> {
     let mut payload = vec![0; bytes];
-    seed::stream(seed, "payload", index).fill_bytes(&mut payload);
+    fill(kind, &mut payload, seed, index);
+    payload
+}
+
+/// Fills a buffer with what [`generate`] returns for its length.
+pub fn fill(kind: PayloadKind, payload: &mut [u8], seed: u64, index: u64) {
+    seed::stream(seed, "payload", index).fill_bytes(payload);
     if kind == PayloadKind::Text {
-        // 64 printable characters from `0` on: no control character, no quote, no backslash before `o`.
-        for byte in &mut payload {
+        // 64 printable characters from `0` to `o`: no control character, no space, no quote.
+        for byte in payload {
             *byte = b'0' + (*byte & 63);
         }
     }
-    payload
 }
 
 /// Compares a reply with the expected bytes as it arrives, chunk by chunk.

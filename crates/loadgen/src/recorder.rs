@@ -1,0 +1,235 @@
+//! The recorder of a worker: what happened to each operation, in counters and preallocated
+//! histograms. Recording never allocates; workers are merged when the load is over.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::failure::FailureKind;
+use sockrates_core::histogram::Histogram;
+use sockrates_core::record::{Metric, Operations, Slices, UpdateCounts};
+
+use crate::agenda::{Due, Issued, Span};
+
+/// The instants of a verified operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) due: Due,
+    /// When the connection was made and when it was usable; `None` on a persistent connection.
+    pub(crate) opened_ns: Option<(u64, u64)>,
+    pub(crate) completed_ns: u64,
+}
+
+/// What is recorded, fixed before the load starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Scope {
+    pub(crate) span: Span,
+    pub(crate) slice_width_ns: u64,
+    /// Open loads have response times, lags and waits.
+    pub(crate) is_open_load: bool,
+    /// Per-request lanes have phases.
+    pub(crate) is_per_request: bool,
+    /// The updates workload has staleness.
+    pub(crate) has_staleness: bool,
+}
+
+/// Records one worker's operations.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    scope: Scope,
+    times: [Option<Histogram>; Metric::ALL.len()],
+    slices: Vec<Histogram>,
+    warm_up: Tally,
+    window: Tally,
+    pub(crate) updates: UpdateCounts,
+    pub(crate) connections_opened: u64,
+}
+
+/// What became of the operations of one span.
+#[derive(Debug, Default)]
+struct Tally {
+    verified: u64,
+    failed: [u64; FailureKind::ALL.len()],
+    unfinished: u64,
+    oldest_unfinished_ns: Option<u64>,
+}
+
+impl Recorder {
+    pub(crate) fn new(scope: Scope) -> Self {
+        let length_ns = scope.span.end_ns - scope.span.start_ns;
+        let slices = length_ns.div_ceil(scope.slice_width_ns);
+        Self {
+            scope,
+            times: Metric::ALL.map(|metric| scope.records(metric).then(Histogram::new)),
+            slices: (0..slices).map(|_| Histogram::new()).collect(),
+            warm_up: Tally::default(),
+            window: Tally::default(),
+            updates: UpdateCounts::default(),
+            connections_opened: 0,
+        }
+    }
+
+    /// Records an operation that ended with exactly the reply that was asked for.
+    pub(crate) fn verified(&mut self, sample: &Sample) {
+        let Sample {
+            due,
+            opened_ns,
+            completed_ns,
+        } = *sample;
+        let service_ns = completed_ns - due.started_ns;
+        let response_ns = completed_ns - due.intended_ns;
+        self.tally(due.intended_ns).verified += 1;
+        let course_ns = if self.scope.is_open_load {
+            response_ns
+        } else {
+            service_ns
+        };
+        self.slice(due.intended_ns).record(course_ns);
+        if !self.is_in_window(due.intended_ns) {
+            return;
+        }
+        self.time(Metric::ServiceTime, service_ns);
+        if self.scope.is_open_load {
+            self.time(Metric::ResponseTime, response_ns);
+            self.time(Metric::ScheduleLag, due.noticed_ns - due.intended_ns);
+            self.time(Metric::ConnectionWait, due.started_ns - due.noticed_ns);
+        }
+        if let Some((connected_ns, usable_ns)) = opened_ns {
+            self.time(Metric::Connect, connected_ns - due.started_ns);
+            self.time(Metric::Handshake, usable_ns - connected_ns);
+            self.time(Metric::Exchange, completed_ns - usable_ns);
+        }
+    }
+
+    /// Records how long closing took after a verified operation.
+    pub(crate) fn closed(&mut self, intended_ns: u64, close_ns: u64) {
+        if self.is_in_window(intended_ns) {
+            self.time(Metric::Close, close_ns);
+        }
+    }
+
+    /// Records an operation that ended otherwise.
+    pub(crate) fn failed(&mut self, intended_ns: u64, kind: FailureKind) {
+        self.tally(intended_ns).failed[kind as usize] += 1;
+    }
+
+    /// Records an operation that had not ended at `now_ns`, when the drain was over.
+    pub(crate) fn unfinished(&mut self, intended_ns: u64, now_ns: u64) {
+        let tally = self.tally(intended_ns);
+        tally.unfinished += 1;
+        let age_ns = now_ns.saturating_sub(intended_ns);
+        tally.oldest_unfinished_ns = tally.oldest_unfinished_ns.max(Some(age_ns));
+    }
+
+    /// Records the age of an update that an operation due at `intended_ns` brought.
+    pub(crate) fn staleness(&mut self, intended_ns: u64, staleness_ns: u64) {
+        if self.is_in_window(intended_ns) {
+            self.time(Metric::Staleness, staleness_ns);
+        }
+    }
+
+    /// Says whether an operation due at this instant counts.
+    pub(crate) const fn is_in_window(&self, intended_ns: u64) -> bool {
+        intended_ns >= self.scope.span.window_start_ns
+    }
+
+    /// Adds what another worker recorded over the same span.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        let times = self.times.iter_mut().zip(&other.times);
+        for (mine, theirs) in times.filter_map(|(mine, theirs)| mine.as_mut().zip(theirs.as_ref()))
+        {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
+            mine.merge(theirs);
+        }
+        self.warm_up.merge(&other.warm_up);
+        self.window.merge(&other.window);
+        self.updates.merge(&other.updates);
+        self.connections_opened += other.connections_opened;
+    }
+
+    /// Returns the books of warm-up and window, with what the agendas say was issued.
+    pub(crate) fn operations(&self, issued: Issued) -> (Operations, Operations) {
+        (
+            self.warm_up.operations(issued.warm_up),
+            self.window.operations(issued.window),
+        )
+    }
+
+    /// Gives the histograms away: one per metric that applies, and the slices.
+    pub(crate) fn into_histograms(self) -> (BTreeMap<Metric, Histogram>, Slices) {
+        let metric = if self.scope.is_open_load {
+            Metric::ResponseTime
+        } else {
+            Metric::ServiceTime
+        };
+        let slices = Slices {
+            width_ns: self.scope.slice_width_ns,
+            metric,
+            histograms: self.slices,
+        };
+        let times = Metric::ALL.into_iter().zip(self.times);
+        (
+            times
+                .filter_map(|(metric, times)| Some((metric, times?)))
+                .collect(),
+            slices,
+        )
+    }
+
+    fn time(&mut self, metric: Metric, ns: u64) {
+        if let Some(histogram) = &mut self.times[metric as usize] {
+            histogram.record(ns);
+        }
+    }
+
+    fn tally(&mut self, intended_ns: u64) -> &mut Tally {
+        if self.is_in_window(intended_ns) {
+            &mut self.window
+        } else {
+            &mut self.warm_up
+        }
+    }
+
+    fn slice(&mut self, intended_ns: u64) -> &mut Histogram {
+        let index = (intended_ns - self.scope.span.start_ns) / self.scope.slice_width_ns;
+        let last = self.slices.len() - 1;
+        &mut self.slices[usize::try_from(index).map_or(last, |index| index.min(last))]
+    }
+}
+
+impl Scope {
+    const fn records(&self, metric: Metric) -> bool {
+        match metric {
+            Metric::ServiceTime => true,
+            Metric::ResponseTime | Metric::ScheduleLag | Metric::ConnectionWait => {
+                self.is_open_load
+            }
+            Metric::Connect | Metric::Handshake | Metric::Exchange | Metric::Close => {
+                self.is_per_request
+            }
+            Metric::Staleness => self.has_staleness,
+        }
+    }
+}
+
+impl Tally {
+    fn merge(&mut self, other: &Self) {
+        self.verified += other.verified;
+        self.unfinished += other.unfinished;
+        self.oldest_unfinished_ns = self.oldest_unfinished_ns.max(other.oldest_unfinished_ns);
+        for (mine, theirs) in self.failed.iter_mut().zip(&other.failed) {
+            *mine += theirs;
+        }
+    }
+
+    fn operations(&self, issued: u64) -> Operations {
+        let failed = FailureKind::ALL.into_iter().zip(self.failed);
+        Operations {
+            issued,
+            verified: self.verified,
+            failed: failed.filter(|(_, count)| *count > 0).collect(),
+            unfinished: self.unfinished,
+            oldest_unfinished_ns: self.oldest_unfinished_ns,
+        }
+    }
+}

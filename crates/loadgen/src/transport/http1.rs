@@ -1,0 +1,202 @@
+//! HTTP/1.1 with a lean client: requests serialised beforehand, replies parsed in place.
+
+use std::io::Write;
+
+use httparse::Status;
+use sockrates_core::failure::FailureKind;
+use sockrates_core::lane::Lifecycle;
+use sockrates_core::target;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::response::{Body, Head, parse_head};
+use super::tcp::{expect_end, read_some};
+use super::{Peer, READ_BUFFER_BYTES, Reply, Request, Transport};
+
+/// One HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Http1<S> {
+    stream: S,
+    buffer: Box<[u8]>,
+    /// The part of the buffer that was read and not yet used.
+    from: usize,
+    to: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
+    const NAME: &'static str = "http1";
+
+    /// The request's bytes.
+    type Prepared = Vec<u8>;
+
+    fn prepare(request: &Request<'_>, peer: &Peer, prepared: &mut Vec<u8>) -> Option<()> {
+        prepared.clear();
+        write_request(request, peer, prepared).expect("writing to memory cannot fail");
+        Some(())
+    }
+
+    async fn handshake(stream: S, _peer: &Peer) -> Result<Self, FailureKind> {
+        Ok(Self {
+            stream,
+            buffer: vec![0; READ_BUFFER_BYTES].into(),
+            from: 0,
+            to: 0,
+        })
+    }
+
+    async fn exchange<R: Reply>(
+        &mut self,
+        request: &Vec<u8>,
+        reply: &mut R,
+    ) -> Result<(), FailureKind> {
+        self.stream
+            .write_all(request)
+            .await
+            .map_err(|error| FailureKind::of_io(&error))?;
+        let head = self.final_head().await?;
+        reply.status(head.status)?;
+        match head.body {
+            Body::Length(length) => self.counted(length, reply).await?,
+            Body::Chunked => self.chunked(reply).await?,
+            Body::UntilClose => self.until_close(reply).await?,
+        }
+        if self.from < self.to {
+            // Bytes that nobody asked for: the next reply could be taken for another one's.
+            return Err(FailureKind::Protocol);
+        }
+        reply.finish()
+    }
+
+    async fn close(mut self) -> Result<(), FailureKind> {
+        expect_end(&mut self.stream, &mut self.buffer).await
+    }
+}
+
+impl<S: AsyncRead + Unpin> Http1<S> {
+    /// Reads heads until one is not interim (1xx).
+    async fn final_head(&mut self) -> Result<Head, FailureKind> {
+        self.read_more().await?;
+        loop {
+            match parse_head(&self.buffer[self.from..self.to])? {
+                None => self.read_more().await?,
+                Some(head) => {
+                    self.from += head.bytes;
+                    match head.status {
+                        // Nobody asked for another protocol.
+                        101 => return Err(FailureKind::Protocol),
+                        100..200 => {}
+                        _ => return Ok(head),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn counted(&mut self, length: u64, reply: &mut impl Reply) -> Result<(), FailureKind> {
+        let mut missing = length;
+        loop {
+            let here = self.take(missing);
+            reply.feed(&self.buffer[here.clone()]);
+            missing -= here.len() as u64;
+            if missing == 0 {
+                return Ok(());
+            }
+            self.read_more().await?;
+        }
+    }
+
+    async fn chunked(&mut self, reply: &mut impl Reply) -> Result<(), FailureKind> {
+        loop {
+            let unused = &self.buffer[self.from..self.to];
+            match httparse::parse_chunk_size(unused).map_err(|_| FailureKind::Protocol)? {
+                Status::Partial => self.read_more().await?,
+                Status::Complete((head, 0)) => {
+                    self.from += head;
+                    // No trailer was asked for, so that only the empty line may follow.
+                    return self.expect_line_end().await;
+                }
+                Status::Complete((head, length)) => {
+                    self.from += head;
+                    self.counted(length, reply).await?;
+                    self.expect_line_end().await?;
+                }
+            }
+        }
+    }
+
+    async fn until_close(&mut self, reply: &mut impl Reply) -> Result<(), FailureKind> {
+        loop {
+            let here = self.take(u64::MAX);
+            reply.feed(&self.buffer[here]);
+            match self.read_more().await {
+                Ok(()) => {}
+                Err(FailureKind::PeerClosed) => return Ok(()),
+                Err(kind) => return Err(kind),
+            }
+        }
+    }
+
+    async fn expect_line_end(&mut self) -> Result<(), FailureKind> {
+        while self.to - self.from < 2 {
+            self.read_more().await?;
+        }
+        self.from += 2;
+        if &self.buffer[self.from - 2..self.from] == b"\r\n" {
+            Ok(())
+        } else {
+            Err(FailureKind::Protocol)
+        }
+    }
+
+    /// Takes up to `most` bytes of what was read and returns where they are.
+    fn take(&mut self, most: u64) -> std::ops::Range<usize> {
+        let here = self.to - self.from;
+        let length = usize::try_from(most).map_or(here, |most| most.min(here));
+        let start = self.from;
+        self.from += length;
+        start..self.from
+    }
+
+    /// Reads more behind what is unused, which moves to the front when that is needed for room. A
+    /// head that does not fit is a flood.
+    async fn read_more(&mut self) -> Result<(), FailureKind> {
+        if self.from == self.to {
+            (self.from, self.to) = (0, 0);
+        } else if self.to == self.buffer.len() {
+            self.buffer.copy_within(self.from..self.to, 0);
+            (self.from, self.to) = (0, self.to - self.from);
+        }
+        if self.to == self.buffer.len() {
+            return Err(FailureKind::Protocol);
+        }
+        self.to += read_some(&mut self.stream, &mut self.buffer[self.to..]).await?;
+        Ok(())
+    }
+}
+
+fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::io::Result<()> {
+    let Peer { host, lifecycle } = peer;
+    let close = match lifecycle {
+        Lifecycle::PerRequest => "Connection: close\r\n",
+        Lifecycle::Persistent => "",
+    };
+    match request {
+        Request::Echo { payload, .. } => {
+            let (path, length) = (target::ECHO, payload.len());
+            write!(
+                out,
+                "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n"
+            )?;
+            write!(out, "{close}\r\n")?;
+            out.extend_from_slice(payload);
+            Ok(())
+        }
+        Request::Poll { since } => {
+            let (path, topic) = (target::UPDATES_POLL, target::DEFAULT_TOPIC);
+            write!(
+                out,
+                "GET {path}?topic={topic}&since={since} HTTP/1.1\r\nHost: {host}\r\n"
+            )?;
+            write!(out, "{close}\r\n")
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! How messages travel. A transport frames, sends, receives and unframes; it has no clock, opens no
+//! socket, sets no option, retries nothing and records nothing, so that all lanes share the code
+//! that does.
+
+pub mod http1;
+pub mod http1_hyper;
+mod prefixed;
+pub mod response;
+pub mod tcp;
+pub mod websocket;
+
+use sockrates_core::failure::FailureKind;
+use sockrates_core::lane::Lifecycle;
+use sockrates_core::payload::{PayloadKind, Verifier};
+
+/// What a workload asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// The same bytes back.
+    Echo {
+        /// The message.
+        payload: &'a [u8],
+        /// Whether a protocol that knows the difference sends it as text.
+        kind: PayloadKind,
+        /// Chooses the masking key, where there is one: each message of a ring has its own.
+        mask: [u8; 4],
+    },
+    /// The updates of the default topic after this sequence number.
+    Poll {
+        /// The last sequence number already known; 0 for none.
+        since: u64,
+    },
+}
+
+/// Where requests go, and over what kind of connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The `Host` header's value: address and port.
+    pub host: String,
+    /// Whether a request is the last one on its connection.
+    pub lifecycle: Lifecycle,
+}
+
+/// Takes a reply as it arrives, and judges it.
+pub trait Reply {
+    /// Takes the status, in protocols that have one (an HTTP status code).
+    fn status(&mut self, status: u16) -> Result<(), FailureKind>;
+    /// Takes the next bytes of the content.
+    fn feed(&mut self, chunk: &[u8]);
+    /// Judges the whole; called once, when the reply has ended.
+    fn finish(&mut self) -> Result<(), FailureKind>;
+}
+
+/// Carries messages over one connection.
+#[expect(
+    async_fn_in_trait,
+    reason = "a worker is one thread: its futures need not be Send"
+)]
+pub trait Transport<S>: Sized {
+    /// The name in lanes, and in the registry.
+    const NAME: &'static str;
+
+    /// A request ready to be sent, kept by the caller: made once for a request that repeats.
+    type Prepared: Default;
+
+    /// Prepares a request, reusing what `prepared` holds. `None` says that the transport cannot
+    /// carry this kind of request.
+    fn prepare(request: &Request<'_>, peer: &Peer, prepared: &mut Self::Prepared) -> Option<()>;
+
+    /// Makes a connected stream usable.
+    async fn handshake(stream: S, peer: &Peer) -> Result<Self, FailureKind>;
+
+    /// Sends a request and feeds its reply. After an error the connection is of no further use.
+    async fn exchange<R: Reply>(
+        &mut self,
+        request: &Self::Prepared,
+        reply: &mut R,
+    ) -> Result<(), FailureKind>;
+
+    /// Waits until the server has closed its side, as it does first after a last request.
+    async fn close(self) -> Result<(), FailureKind>;
+}
+
+/// The reply to an echo: the request's payload, with a status of success if there is one.
+impl Reply for Verifier<'_> {
+    fn status(&mut self, status: u16) -> Result<(), FailureKind> {
+        if status == 200 {
+            Ok(())
+        } else {
+            Err(FailureKind::BadStatus)
+        }
+    }
+
+    fn feed(&mut self, chunk: &[u8]) {
+        Self::feed(self, chunk);
+    }
+
+    fn finish(&mut self) -> Result<(), FailureKind> {
+        Self::finish(self)
+    }
+}
+
+/// How many bytes a connection reads at once; a small reply arrives in one read.
+pub(crate) const READ_BUFFER_BYTES: usize = 16 * 1024;

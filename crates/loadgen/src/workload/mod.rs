@@ -1,0 +1,22 @@
+//! What the clients do. A workload belongs to one connection: it says what to send next and judges
+//! what comes back.
+
+pub mod echo;
+pub mod updates;
+
+use crate::recorder::Recorder;
+use crate::transport::Reply;
+
+/// What one connection does. `P` is a transport's prepared request.
+pub trait Workload<P> {
+    /// Takes and judges a reply.
+    type Reply<'a>: Reply
+    where
+        Self: 'a;
+
+    /// Returns the next request, and what takes its reply.
+    fn next(&mut self) -> (&P, Self::Reply<'_>);
+
+    /// Learns that the last operation, due at `intended_ns`, was verified at `completed_ns`.
+    fn verified(&mut self, intended_ns: u64, completed_ns: u64, recorder: &mut Recorder);
+}
