@@ -1,1 +1,60 @@
-fn main() {}
+//! The `sockrates` command: flags in, verbs out. Each verb is one file; what a library crate can do
+//! is done there.
+
+mod bench;
+mod calibrate;
+mod exit;
+mod list;
+mod orchestrate;
+mod output;
+mod progress;
+mod report;
+mod results;
+mod serve;
+mod trial;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// Measures what an application pays for opening a connection per request, and what it gains from
+/// one that stays open: HTTP against WebSocket, and everything in between.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Bench(bench::Arguments),
+    Serve(serve::Arguments),
+    Report(report::Arguments),
+    Calibrate(calibrate::Arguments),
+    List(list::Arguments),
+    #[command(hide = true)]
+    Trial(trial::Arguments),
+}
+
+fn main() -> ExitCode {
+    // clap ends the process itself: 0 for help, 2 for a wrong command line.
+    let arguments = Arguments::parse();
+    let result = match arguments.verb {
+        Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Serve(arguments) => serve::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Calibrate(arguments) => calibrate::run(&arguments),
+        Verb::List(arguments) => list::run(&arguments),
+        Verb::Trial(arguments) => trial::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, error }) => {
+            output::note(&format!("sockrates: {error:#}"));
+            ExitCode::from(exit as u8)
+        }
+    }
+}

@@ -7,6 +7,7 @@
 
 mod agenda;
 mod alarm;
+pub mod calibrate;
 pub mod dial;
 mod drive;
 mod environment;
@@ -18,4 +19,4 @@ pub mod trial;
 mod worker;
 pub mod workload;
 
-pub use timer::TimerFd;
+

@@ -1,0 +1,95 @@
+//! From a name on the command line to a plan.
+
+use std::path::Path;
+
+use sockrates_core::lane::Lane;
+use sockrates_core::plan::Plan;
+use sockrates_core::profile::{self, DEFAULT_BLOCKS, Profile};
+use sockrates_core::scenario::Scenario;
+use sockrates_loadgen::registry;
+
+use crate::exit::{Exit, Failure, OrExit};
+
+/// Makes the plan for a profile, a scenario or a scenario file.
+pub(super) fn plan(
+    name: &str,
+    lanes: &[String],
+    blocks: Option<u32>,
+    seed: u64,
+) -> Result<Plan, Failure> {
+    let Selected { name, blocks: default_blocks, mut scenarios } = select(name)?;
+    restrict(&mut scenarios, lanes)?;
+    for scenario in &scenarios {
+        for lane in &scenario.lanes {
+            registry::find(lane, &scenario.workload)
+                .or_exit(Exit::Usage, format!("scenario {}", scenario.name))?;
+        }
+    }
+    Ok(Plan::new(&name, &scenarios, blocks.unwrap_or(default_blocks), seed))
+}
+
+struct Selected {
+    name: String,
+    blocks: u32,
+    scenarios: Vec<Scenario>,
+}
+
+fn select(name: &str) -> Result<Selected, Failure> {
+    let known = profile::scenarios();
+    if let Some(profile) = profile::profiles().into_iter().find(|profile| profile.name == name) {
+        return resolve(&profile, &known);
+    }
+    if let Some(scenario) = known.iter().find(|scenario| scenario.name == name) {
+        return resolve(&Profile::of_scenario(scenario), &known);
+    }
+    let is_toml = Path::new(name).extension().is_some_and(|end| end == "toml");
+    if name.contains('/') || is_toml {
+        return from_file(Path::new(name));
+    }
+    let profiles = profile::profiles().into_iter().map(|profile| profile.name);
+    let names: Vec<_> = profiles.chain(known.into_iter().map(|scenario| scenario.name)).collect();
+    let message = format!(
+        "`{name}` is neither a profile nor a scenario; known: {}; or give the path of a .toml file",
+        names.join(", ")
+    );
+    Err(Failure::new(Exit::Usage, message))
+}
+
+fn resolve(profile: &Profile, known: &[Scenario]) -> Result<Selected, Failure> {
+    let scenarios = profile.resolve(known)?;
+    Ok(Selected { name: profile.name.clone(), blocks: profile.blocks, scenarios })
+}
+
+fn from_file(path: &Path) -> Result<Selected, Failure> {
+    let reading = format!("read scenario {}", path.display());
+    let text = std::fs::read_to_string(path).or_exit(Exit::Usage, &reading)?;
+    let scenario = Scenario::parse(&text).or_exit(Exit::Usage, &reading)?;
+    let name = scenario.name.clone();
+    Ok(Selected { name, blocks: DEFAULT_BLOCKS, scenarios: vec![scenario] })
+}
+
+/// Keeps only the lanes asked for; scenarios without any of them fall away.
+fn restrict(scenarios: &mut Vec<Scenario>, names: &[String]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let lanes: Vec<Lane> = names
+        .iter()
+        .map(|name| name.parse().or_exit(Exit::Usage, "--lanes"))
+        .collect::<Result<_, _>>()?;
+    for lane in &lanes {
+        if !registry::lanes().any(|(known, _)| known == *lane) {
+            let known: Vec<_> = registry::lanes().map(|(known, _)| known.to_string()).collect();
+            let message = format!("--lanes: unknown lane `{lane}`; known: {}", known.join(", "));
+            return Err(Failure::new(Exit::Usage, message));
+        }
+    }
+    for scenario in scenarios.iter_mut() {
+        scenario.lanes.retain(|lane| lanes.contains(lane));
+    }
+    scenarios.retain(|scenario| !scenario.lanes.is_empty());
+    if scenarios.is_empty() {
+        return Err(Failure::new(Exit::Usage, "--lanes: no scenario measures any of these lanes"));
+    }
+    Ok(())
+}

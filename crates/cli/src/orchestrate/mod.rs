@@ -1,0 +1,116 @@
+//! One trial from end to end: a network of its own, a fresh server, the load, the record.
+
+pub(crate) mod child;
+mod server;
+
+use std::net::Ipv4Addr;
+
+use sockrates_core::plan::{Target, TrialSpec};
+use sockrates_core::record::{FailedTrial, Isolation, Measurement, Outcome, TrialRecord};
+use sockrates_core::target::ServerUsage;
+use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
+use sockrates_loadgen::trial::WorkerError;
+use sockrates_core::failure::FailureKind;
+use sockrates_probe::{clock, namespace, process};
+
+use self::server::FreshServer;
+
+/// How many source addresses connections are spread over: 28,000 ports each.
+const SOURCES: u8 = 16;
+
+/// Performs a trial. Whatever goes wrong becomes part of the record.
+pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
+    let started_unix_ms = clock::unix_ms();
+    // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
+    let _ = process::sharpen_timers();
+    let result = match spec.target {
+        Target::Fresh {} => against_fresh(&spec),
+        Target::Running { http, tcp } => {
+            let load = trial::run(&spec, Addresses { http, tcp }, &[]);
+            load.map_err(Broken::from).map(|load| (Isolation::None, load, None, None))
+        }
+    };
+    match result {
+        Err(Broken { reason, message }) => TrialRecord::failed(spec, started_unix_ms, reason, message),
+        Ok((isolation, load, server, lost)) => TrialRecord {
+            schema_version: <TrialRecord as sockrates_core::document::Document>::VERSION,
+            spec,
+            started_unix_ms,
+            outcome: lost.map_or(Outcome::Completed, |message| Outcome::Failed {
+                reason: FailedTrial::ServerLost,
+                message,
+            }),
+            measurement: Some(measurement(isolation, load, server)),
+        },
+    }
+}
+
+/// Why there is nothing to record but the failure.
+struct Broken {
+    reason: FailedTrial,
+    message: String,
+}
+
+type Measured = (Isolation, Load, Option<ServerUsage>, Option<String>);
+
+fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
+    let isolation = match namespace::enter() {
+        Ok(()) => Isolation::NetworkNamespace,
+        Err(_) => Isolation::FreshAddresses,
+    };
+    let server = FreshServer::start(spec)?;
+    let load = trial::run(spec, server.addresses(), &sources(isolation, spec.index));
+    match server.stop() {
+        Ok(usage) => Ok((isolation, load?, Some(usage), None)),
+        // What was measured until then is kept, but the server's end is what the trial is about.
+        Err(lost) => match load {
+            Ok(load) => Ok((isolation, load, None, Some(lost))),
+            Err(_) => Err(Broken { reason: FailedTrial::ServerLost, message: lost }),
+        },
+    }
+}
+
+/// Returns the addresses connections come from. In a namespace of one's own any will do; on the
+/// host's network each trial takes others than the trials before it, whose ports may still be taken.
+fn sources(isolation: Isolation, index: u32) -> Vec<Ipv4Addr> {
+    let [_, _, high, low] = match isolation {
+        Isolation::NetworkNamespace | Isolation::None => 0u32.to_be_bytes(),
+        // 127.0.x.y stays for the namespace case; from here on one /24 per trial, round and round.
+        Isolation::FreshAddresses => (256 + index % 60_000).to_be_bytes(),
+    };
+    (1..=SOURCES).map(|host| Ipv4Addr::new(127, high, low, host)).collect()
+}
+
+fn measurement(isolation: Isolation, load: Load, server: Option<ServerUsage>) -> Measurement {
+    Measurement {
+        isolation,
+        socket: load.socket,
+        spans: load.spans,
+        operations: load.operations,
+        warm_up: load.warm_up,
+        connections_opened: load.connections_opened,
+        histograms: load.histograms,
+        slices: load.slices,
+        updates: load.updates,
+        client: load.client,
+        server,
+    }
+}
+
+impl From<TrialError> for Broken {
+    fn from(error: TrialError) -> Self {
+        let reason = match &error {
+            TrialError::Unreachable { failure, .. }
+            | TrialError::Worker(WorkerError::Open(failure)) => match failure {
+                FailureKind::ConnectNoDescriptor | FailureKind::ConnectAddressNotAvailable => {
+                    FailedTrial::Environment
+                }
+                _ => FailedTrial::TargetUnreachable,
+            },
+            TrialError::NoFloor(_) => FailedTrial::TargetUnreachable,
+            TrialError::Worker(WorkerError::Setup(_)) => FailedTrial::Environment,
+            TrialError::Lane(_) => FailedTrial::Harness,
+        };
+        Self { reason, message: format!("{error:#}") }
+    }
+}

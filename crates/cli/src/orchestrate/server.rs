@@ -1,0 +1,80 @@
+//! A fresh `sockrates serve` for one trial: started, asked where it listens, stopped, asked what it
+//! used. It ends when its stdin closes, so that it never outlives the trial.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+
+use sockrates_core::document;
+use sockrates_core::plan::TrialSpec;
+use sockrates_core::record::FailedTrial;
+use sockrates_core::scenario::Workload;
+use sockrates_core::target::{ReadyLine, ServerUsage};
+use sockrates_loadgen::trial::Addresses;
+
+use super::Broken;
+
+pub(super) struct FreshServer {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    ready: ReadyLine,
+}
+
+impl FreshServer {
+    /// Starts the server on its CPUs and waits until it is ready.
+    pub(super) fn start(spec: &TrialSpec) -> Result<Self, Broken> {
+        let harness = |message: String| Broken { reason: FailedTrial::Harness, message };
+        let mut child = command(spec)
+            .and_then(|mut command| command.spawn())
+            .map_err(|error| harness(format!("cannot start the server: {error}")))?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        // A server that cannot start ends, which ends the line, too.
+        let read = stdout.read_line(&mut line);
+        match read.ok().and_then(|_| serde_json::from_str(&line).ok()) {
+            Some(ready) => Ok(Self { child, stdout, ready }),
+            None => {
+                let ended = child.kill().and_then(|()| child.wait());
+                Err(harness(format!("the server did not get ready ({})", describe(ended.ok()))))
+            }
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        Addresses { http: self.ready.http, tcp: self.ready.tcp }
+    }
+
+    /// Stops the server and returns its usage report; or says how it was lost before that.
+    pub(super) fn stop(mut self) -> Result<ServerUsage, String> {
+        let early = self.child.try_wait().ok().flatten();
+        drop(self.child.stdin.take());
+        let mut rest = Vec::new();
+        let read = self.stdout.read_to_end(&mut rest);
+        let status = self.child.wait().ok();
+        if early.is_some() {
+            return Err(format!("the server ended while it was measured ({})", describe(status)));
+        }
+        let usage = read.ok().and_then(|_| document::parse(&rest).ok());
+        usage.ok_or_else(|| format!("the server left no usage report ({})", describe(status)))
+    }
+}
+
+fn command(spec: &TrialSpec) -> std::io::Result<Command> {
+    let cpus: Vec<_> = spec.placement.server_cpus.iter().map(u32::to_string).collect();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", "--stop-with-stdin"]);
+    command.args(["--workers", &cpus.len().max(1).to_string()]);
+    if !cpus.is_empty() {
+        command.args(["--cpus", &cpus.join(",")]);
+    }
+    if let Workload::Updates { events_per_second, payload_bytes, .. } = spec.cell.workload {
+        command.args(["--events-per-second", &events_per_second.to_string()]);
+        command.args(["--event-bytes", &payload_bytes.to_string()]);
+        command.args(["--event-seed", &spec.seed.to_string()]);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+fn describe(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "its end is unknown".to_owned(), |status| status.to_string())
+}

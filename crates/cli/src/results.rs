@@ -1,0 +1,65 @@
+//! The results folder of a run: made once, filled trial by trial, never reused.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sockrates_core::document;
+use sockrates_core::files::write_whole;
+use sockrates_core::manifest::RunManifest;
+use sockrates_core::record::TrialRecord;
+use sockrates_probe::clock;
+
+use crate::exit::{Exit, Failure, OrExit};
+
+/// The folder of one run.
+#[derive(Debug)]
+pub(crate) struct RunFolder {
+    pub(crate) path: PathBuf,
+    pub(crate) run_id: String,
+}
+
+impl RunFolder {
+    /// Makes a new folder named after the time and the revision.
+    pub(crate) fn create(results: &Path, started_unix_ms: u64) -> Result<Self, Failure> {
+        let stem = format!("{}-{}", clock::compact_utc(started_unix_ms), env!("SOCKRATES_REVISION"));
+        let cannot = || format!("make a results folder in {}", results.display());
+        std::fs::create_dir_all(results).or_exit(Exit::Results, cannot())?;
+        // Two runs may start within a second.
+        for number in 1.. {
+            let run_id = if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+            let path = results.join(&run_id);
+            match std::fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.or_exit(Exit::Results, cannot())?;
+                    return Ok(Self { path, run_id });
+                }
+            }
+        }
+        unreachable!("some number is free")
+    }
+
+    /// Writes `run.json`: as partial when the run begins, as it is when it ends.
+    pub(crate) fn write_manifest(&self, manifest: &RunManifest) -> Result<(), Failure> {
+        self.write(&self.path.join("run.json"), &document::to_json(manifest))
+    }
+
+    /// Writes the record of one trial.
+    pub(crate) fn write_record(&self, record: &TrialRecord) -> Result<(), Failure> {
+        let path = self.path.join("trials").join(record.spec.file_name());
+        self.write(&path, &document::to_json(record))
+    }
+
+    /// Points `latest` beside the folder to it.
+    pub(crate) fn point_latest(&self) -> Result<(), Failure> {
+        let link = self.path.with_file_name("latest");
+        let temporary = self.path.with_file_name(format!(".latest.{}", std::process::id()));
+        std::os::unix::fs::symlink(&self.run_id, &temporary)
+            .and_then(|()| std::fs::rename(&temporary, &link))
+            .or_exit(Exit::Results, format!("point {} to the run", link.display()))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        write_whole(path, bytes).or_exit(Exit::Results, format!("write {}", path.display()))
+    }
+}

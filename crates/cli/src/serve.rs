@@ -1,0 +1,139 @@
+//! `sockrates serve`: the target server, until it is told to stop.
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use sockrates_probe::limits;
+use sockrates_server::{Config, Limits, Publisher, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::{Exit, Failure, OrExit};
+use crate::output;
+
+/// Run the target server.
+///
+/// Prints one JSON line with its addresses when it is ready, and one with its usage when it stops
+/// (on SIGINT or SIGTERM).
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where to serve HTTP and WebSocket; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where to serve the length-prefixed tcp floor; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    tcp_listen: SocketAddr,
+    /// Worker threads
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+    /// Bind the workers to these CPUs in turn, e.g. 1,2,3
+    #[arg(long, value_name = "CPUS", value_delimiter = ',')]
+    cpus: Vec<u32>,
+    /// Allow addresses that other machines can reach
+    #[arg(long)]
+    allow_remote: bool,
+    /// Stop when stdin closes
+    #[arg(long)]
+    stop_with_stdin: bool,
+    /// The largest request head, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
+    max_header_bytes: usize,
+    /// The largest request body or WebSocket message, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
+    max_message_bytes: usize,
+    /// The largest number of connections at a time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Seconds a request head may take
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_read_timeout.as_secs_f64())]
+    header_timeout: f64,
+    /// Seconds a connection may be idle
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs_f64())]
+    idle_timeout: f64,
+    /// The mean rate of the default topic's publisher; 0 keeps it silent
+    #[arg(long, value_name = "RATE", default_value_t = 0.0)]
+    events_per_second: f64,
+    /// The length of an event's payload
+    #[arg(long, value_name = "BYTES", default_value_t = Publisher::default().payload_bytes)]
+    event_bytes: u32,
+    /// Draws the events' instants and payloads
+    #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed)]
+    event_seed: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(serve(arguments))
+}
+
+async fn serve(arguments: &Arguments) -> Result<(), Failure> {
+    // Before the ready line: whoever reads it may stop the server at once.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let config = config(arguments)?;
+    let server = Server::start(&config).map_err(|error| {
+        let exit = if error.is_environment() { Exit::Environment } else { Exit::Usage };
+        Failure { exit, error: error.into() }
+    })?;
+    line(&server.ready())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = stdin_closed(), if arguments.stop_with_stdin => {}
+    }
+    line(&server.stop())
+}
+
+fn config(arguments: &Arguments) -> Result<Config, Failure> {
+    let seconds = |flag: &str, seconds: f64| {
+        Duration::try_from_secs_f64(seconds)
+            .ok()
+            .filter(|duration| !duration.is_zero())
+            .ok_or_else(|| Failure::new(Exit::Usage, format!("{flag} {seconds}: use a number above 0")))
+    };
+    let rate = arguments.events_per_second;
+    if !(0.0..=1e6).contains(&rate) {
+        let message = format!("--events-per-second {rate}: use a number from 0 to 1000000");
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    Ok(Config {
+        listen: arguments.listen,
+        tcp_listen: arguments.tcp_listen,
+        workers: arguments.workers.max(1),
+        cpus: arguments.cpus.clone(),
+        allow_remote: arguments.allow_remote,
+        limits: Limits {
+            header_bytes: arguments.max_header_bytes,
+            message_bytes: arguments.max_message_bytes,
+            connections: arguments.max_connections,
+            header_read_timeout: seconds("--header-timeout", arguments.header_timeout)?,
+            idle_timeout: seconds("--idle-timeout", arguments.idle_timeout)?,
+            ..Limits::default()
+        },
+        publisher: Publisher {
+            events_per_second: rate,
+            payload_bytes: arguments.event_bytes,
+            seed: arguments.event_seed,
+        },
+    })
+}
+
+fn line(document: &impl serde::Serialize) -> Result<(), Failure> {
+    output::result(&(serde_json::to_string(document)? + "\n"));
+    Ok(())
+}
+
+/// Returns when stdin ends. The reading thread is left behind: it ends with the process.
+async fn stdin_closed() {
+    let (closed, wait) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while matches!(std::io::stdin().read(&mut bytes), Ok(1..)) {}
+        // The receiver is gone only when the server already stops.
+        let _ = closed.send(());
+    });
+    // A dropped sender says the same.
+    let _ = wait.await;
+}

@@ -1,0 +1,47 @@
+sockrates := "target/release/sockrates"
+
+# List the recipes
+_default:
+    @just --list --unsorted
+
+# Measure a profile, scenario or file (quick: under 3 minutes) and write charts and a report
+bench *arguments="quick": build
+    {{sockrates}} bench {{arguments}}
+
+# Run every test
+test:
+    cargo test --workspace --locked
+
+# Check format, lints and documentation
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# Rebuild charts and report of a run
+report *run="latest": build
+    {{sockrates}} report {{run}}
+
+# Run the target server
+serve *arguments: build
+    {{sockrates}} serve {{arguments}}
+
+# Measure the parts of the hot path, without the network
+microbench *arguments:
+    cargo bench --workspace --locked --bench hot_path -- {{arguments}}
+
+# Measure what the instrument itself costs
+calibrate *arguments: build
+    {{sockrates}} calibrate {{arguments}}
+
+# Compare the client's cost per operation with wrk's
+client-cost *arguments: build
+    scripts/client-cost {{arguments}}
+
+# Delete all runs but the committed reference
+clean-results:
+    find bench-results -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md ! -name .gitignore -exec rm -rf {} +
+
+# Build the release binary
+build:
+    cargo build --release --locked
