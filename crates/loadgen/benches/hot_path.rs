@@ -51,7 +51,9 @@ fn recorder(criterion: &mut Criterion) {
 }
 
 fn schedule(criterion: &mut Criterion) {
-    let load = Load::OpenPoisson { rate_per_second: 10_000.0 };
+    let load = Load::OpenPoisson {
+        rate_per_second: 10_000.0,
+    };
     let mut group = criterion.benchmark_group("schedule");
     group.throughput(Throughput::Elements(10_000));
     group.bench_function("one_second_at_10000_per_second", |bencher| {
@@ -62,20 +64,29 @@ fn schedule(criterion: &mut Criterion) {
 
 /// Encodes a frame, has it echoed by hand through memory, decodes and verifies the reply.
 fn websocket_frame(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let mut group = criterion.benchmark_group("websocket_frame_round_trip");
     for bytes in [64usize, 16 * 1024] {
         let payload = generate(PayloadKind::Binary, bytes, 1, 0);
         let (mut websocket, mut server) = runtime.block_on(connected());
         let mut prepared = Default::default();
-        let request =
-            Request::Echo { payload: &payload, kind: PayloadKind::Binary, mask: [1, 2, 3, 4] };
+        let request = Request::Echo {
+            payload: &payload,
+            kind: PayloadKind::Binary,
+            mask: [1, 2, 3, 4],
+        };
         <Ws<DuplexStream> as Transport<DuplexStream>>::prepare(&request, &peer(), &mut prepared)
             .unwrap();
         // FIN and binary; a length of up to 125, or 126 and two bytes more (RFC 6455 section 5.2).
         let mut reply = match u8::try_from(bytes).ok().filter(|length| *length < 126) {
             Some(length) => vec![0x82, length],
-            None => [&[0x82, 126][..], &u16::try_from(bytes).unwrap().to_be_bytes()].concat(),
+            None => [
+                &[0x82, 126][..],
+                &u16::try_from(bytes).unwrap().to_be_bytes(),
+            ]
+            .concat(),
         };
         let mut sunk = vec![0; reply.len() + 4 + bytes];
         reply.extend_from_slice(&payload);
@@ -95,7 +106,10 @@ fn websocket_frame(criterion: &mut Criterion) {
 }
 
 fn peer() -> Peer {
-    Peer { host: "127.0.0.1:80".into(), lifecycle: Lifecycle::Persistent }
+    Peer {
+        host: "127.0.0.1:80".into(),
+        lifecycle: Lifecycle::Persistent,
+    }
 }
 
 /// A connection through memory whose other end has agreed to the upgrade.
@@ -108,7 +122,10 @@ async fn connected() -> (Ws<DuplexStream>, DuplexStream) {
         let mut request = vec![0; 1024];
         let read = server.read(&mut request).await.unwrap();
         let text = std::str::from_utf8(&request[..read]).unwrap();
-        let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
+        let key = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
+            .unwrap();
         let digest = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
         let accept = base64::engine::general_purpose::STANDARD.encode(digest);
         let answer = format!(
@@ -121,5 +138,12 @@ async fn connected() -> (Ws<DuplexStream>, DuplexStream) {
     (websocket.unwrap(), server)
 }
 
-criterion_group!(benches, response_parser, verifier, recorder, schedule, websocket_frame);
+criterion_group!(
+    benches,
+    response_parser,
+    verifier,
+    recorder,
+    schedule,
+    websocket_frame
+);
 criterion_main!(benches);

@@ -24,7 +24,9 @@ pub fn recorder_ns() -> f64 {
 
 /// Waits `rounds` times for an instant `interval_ns` ahead, and returns how late each wake-up was.
 pub fn timer_lateness(rounds: u32, interval_ns: u64) -> std::io::Result<Histogram> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     runtime.block_on(async {
         let mut timer = TimerFd::new()?;
         let mut lateness = Histogram::new();
@@ -51,7 +53,11 @@ impl Recording {
     /// Makes the recorder of a one-second window.
     pub fn new() -> Self {
         Self(Recorder::new(Scope {
-            span: Span { start_ns: 0, window_start_ns: 0, end_ns: LENGTH_NS },
+            span: Span {
+                start_ns: 0,
+                window_start_ns: 0,
+                end_ns: LENGTH_NS,
+            },
             slice_width_ns: LENGTH_NS / 20,
             is_open_load: true,
             is_per_request: false,
@@ -63,9 +69,17 @@ impl Recording {
     pub fn record(&mut self, round: u64) {
         let intended_ns = round.wrapping_mul(7919) % LENGTH_NS;
         let noticed_ns = intended_ns + round % 1000;
-        let due = Due { intended_ns, noticed_ns, started_ns: noticed_ns };
+        let due = Due {
+            intended_ns,
+            noticed_ns,
+            started_ns: noticed_ns,
+        };
         let completed_ns = noticed_ns + 10_000 + round % 40_000;
-        self.0.verified(&Sample { due, opened_ns: None, completed_ns });
+        self.0.verified(&Sample {
+            due,
+            opened_ns: None,
+            completed_ns,
+        });
     }
 }
 

@@ -18,5 +18,3 @@ pub mod transport;
 pub mod trial;
 mod worker;
 pub mod workload;
-
-

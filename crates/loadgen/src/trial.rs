@@ -152,16 +152,16 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr) -> Vec<WorkerPlan
 
 /// Picks a worker's arrivals: those bound to one of its slots, and its turn of the others.
 fn share(arrivals: &[Arrival], worker: u32, workers: u32) -> Vec<Arrival> {
-    let turns = arrivals.iter().zip((0..workers).cycle());
-    let mine = turns.filter(|(arrival, turn)| match arrival.slot {
-        None => *turn == worker,
-        Some(slot) => slot % workers == worker,
-    });
-    mine.map(|(arrival, _)| Arrival {
-        slot: arrival.slot.map(|slot| slot / workers),
-        ..*arrival
-    })
-    .collect()
+    let mut mine = Vec::with_capacity(arrivals.len());
+    for (arrival, turn) in arrivals.iter().zip((0..workers).cycle()) {
+        if arrival.slot.map_or(turn, |slot| slot % workers) == worker {
+            mine.push(Arrival {
+                slot: arrival.slot.map(|slot| slot / workers),
+                ..*arrival
+            });
+        }
+    }
+    mine
 }
 
 fn share_of_count(count: u64, worker: u32, workers: u32) -> u64 {

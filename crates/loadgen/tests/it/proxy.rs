@@ -17,8 +17,8 @@ pub(crate) enum Mischief {
     CutAt(u64),
     /// Turns one bit of this byte.
     FlipAt(u64),
-    /// Puts bytes that nobody asked for before this byte.
-    GarbageAt(u64),
+    /// Puts bytes that nobody asked for behind this byte.
+    GarbageBehind(u64),
 }
 
 /// Starts a relay to `server`. Returns its address and the count of relayed bytes from the server.
@@ -36,7 +36,10 @@ pub(crate) fn start(server: SocketAddr, mischief: Mischief) -> (SocketAddr, Arc<
     (address, relayed)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the relay stands for a network, not for a client")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the relay stands for a network, not for a client"
+)]
 fn relay(client: TcpStream, server: SocketAddr, mischief: Mischief, count: &Arc<AtomicU64>) {
     let server = TcpStream::connect(server).unwrap();
     client.set_nodelay(true).unwrap();
@@ -71,10 +74,15 @@ fn down(
         let span = position..position + read as u64;
         position = span.end;
         count.fetch_add(read as u64, Ordering::SeqCst);
-        let here = |at: u64| span.contains(&at).then(|| usize::try_from(at - span.start).unwrap());
+        let here = |at: u64| {
+            span.contains(&at)
+                .then(|| usize::try_from(at - span.start).unwrap())
+        };
         match mischief {
             Mischief::None => client.write_all(chunk)?,
-            Mischief::Trickle => chunk.iter().try_for_each(|byte| client.write_all(&[*byte]))?,
+            Mischief::Trickle => chunk
+                .iter()
+                .try_for_each(|byte| client.write_all(&[*byte]))?,
             Mischief::CutAt(at) => match here(at) {
                 Some(index) => return client.write_all(&chunk[..index]),
                 None => client.write_all(chunk)?,
@@ -85,9 +93,9 @@ fn down(
                 }
                 client.write_all(chunk)?;
             }
-            Mischief::GarbageAt(at) => match here(at) {
+            Mischief::GarbageBehind(at) => match here(at) {
                 Some(index) => {
-                    let (before, after) = chunk.split_at(index);
+                    let (before, after) = chunk.split_at(index + 1);
                     client.write_all(&[before, b"GARBAGE!", after].concat())?;
                 }
                 None => client.write_all(chunk)?,

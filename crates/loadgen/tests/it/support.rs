@@ -18,16 +18,26 @@ pub(crate) fn server() -> Server {
 
 pub(crate) fn addresses(server: &Server) -> Addresses {
     let ready = server.ready();
-    Addresses { http: ready.http, tcp: ready.tcp }
+    Addresses {
+        http: ready.http,
+        tcp: ready.tcp,
+    }
 }
 
 pub(crate) fn both(address: SocketAddr) -> Addresses {
-    Addresses { http: address, tcp: Some(address) }
+    Addresses {
+        http: address,
+        tcp: Some(address),
+    }
 }
 
 /// One connection, a closed loop of so many echoes, bounded by a window nobody should need.
 pub(crate) fn echo(lane: &Lane, payload_bytes: u32, operations: u64) -> TrialSpec {
-    let kind = if payload_bytes % 2 == 0 { PayloadKind::Binary } else { PayloadKind::Text };
+    let kind = if payload_bytes % 2 == 0 {
+        PayloadKind::Binary
+    } else {
+        PayloadKind::Text
+    };
     TrialSpec {
         schema_version: TrialSpec::VERSION,
         index: 0,
@@ -36,20 +46,33 @@ pub(crate) fn echo(lane: &Lane, payload_bytes: u32, operations: u64) -> TrialSpe
         cell: Cell {
             id: "test".into(),
             scenario: "test".into(),
-            workload: Workload::Echo { payload: kind, payload_bytes },
+            workload: Workload::Echo {
+                payload: kind,
+                payload_bytes,
+            },
             lane: lane.clone(),
             load: LoadModel::Closed {},
             connections: 1,
             wait: Wait::Blocking,
-            timing: Timing { warm_up_ms: 0, window_ms: 30_000, drain_ms: 5000, timeout_ms: 20_000 },
+            timing: Timing {
+                warm_up_ms: 0,
+                window_ms: 30_000,
+                drain_ms: 5000,
+                timeout_ms: 20_000,
+            },
         },
         target: Target::Fresh {},
-        placement: Placement { server_cpus: vec![], client_cpus: vec![] },
+        placement: Placement {
+            server_cpus: vec![],
+            client_cpus: vec![],
+        },
         stop_after_operations: Some(operations),
     }
 }
 
 /// Runs a trial on a thread of its own, whose CPUs it may choose.
 pub(crate) fn run(spec: TrialSpec, addresses: Addresses) -> Result<Load, TrialError> {
-    std::thread::spawn(move || trial::run(&spec, addresses, &[])).join().unwrap()
+    std::thread::spawn(move || trial::run(&spec, addresses, &[]))
+        .join()
+        .unwrap()
 }

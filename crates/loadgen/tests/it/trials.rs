@@ -22,14 +22,33 @@ fn an_open_load_issues_its_whole_schedule_in_both_waits() {
         let mut spec = echo(&lane("http1-persistent"), 64, u64::MAX);
         spec.cell.connections = 4;
         spec.cell.wait = wait;
-        spec.cell.load = LoadModel::OpenConstant { rate_per_second: 500.0 };
-        spec.cell.timing = Timing { warm_up_ms: 100, window_ms: 200, ..spec.cell.timing };
+        spec.cell.load = LoadModel::OpenConstant {
+            rate_per_second: 500.0,
+        };
+        spec.cell.timing = Timing {
+            warm_up_ms: 100,
+            window_ms: 200,
+            ..spec.cell.timing
+        };
         let load = run(spec, addresses(&server)).unwrap();
-        assert_eq!((load.warm_up.verified, load.operations.verified), (50, 100), "{wait:?}");
-        for metric in [Metric::ServiceTime, Metric::ResponseTime, Metric::ScheduleLag] {
+        assert_eq!(
+            (load.warm_up.verified, load.operations.verified),
+            (50, 100),
+            "{wait:?}"
+        );
+        for metric in [
+            Metric::ServiceTime,
+            Metric::ResponseTime,
+            Metric::ScheduleLag,
+        ] {
             assert_eq!(load.histograms[&metric].count(), 100, "{wait:?} {metric:?}");
         }
-        let in_slices: u64 = load.slices.histograms.iter().map(|slice| slice.count()).sum();
+        let in_slices: u64 = load
+            .slices
+            .histograms
+            .iter()
+            .map(|slice| slice.count())
+            .sum();
         assert_eq!(in_slices, 150);
     }
     server.stop();
@@ -42,16 +61,31 @@ fn workers_share_a_trial_without_losing_an_operation() {
     spec.cell.connections = 5;
     spec.placement.client_cpus = sockrates_probe::cpu::usable().unwrap();
     let load = run(spec, addresses(&server)).unwrap();
-    assert_eq!((load.operations.issued, load.operations.verified), (101, 101));
+    assert_eq!(
+        (load.operations.issued, load.operations.verified),
+        (101, 101)
+    );
     assert_eq!(load.connections_opened, 5);
     server.stop();
 }
 
 #[test]
 fn polling_clients_see_every_update_once() {
-    let publisher = Publisher { events_per_second: 400.0, payload_bytes: 32, seed: 7 };
-    let server = Server::start(&Config { publisher, ..Config::default() }).unwrap();
-    for name in ["http1-per-request", "http1-persistent", "http1-persistent@hyper"] {
+    let publisher = Publisher {
+        events_per_second: 400.0,
+        payload_bytes: 32,
+        seed: 7,
+    };
+    let server = Server::start(&Config {
+        publisher,
+        ..Config::default()
+    })
+    .unwrap();
+    for name in [
+        "http1-per-request",
+        "http1-persistent",
+        "http1-persistent@hyper",
+    ] {
         let mut spec = echo(&lane(name), 0, u64::MAX);
         spec.cell.connections = 3;
         spec.cell.workload = Workload::Updates {
@@ -60,24 +94,45 @@ fn polling_clients_see_every_update_once() {
             payload_bytes: 32,
         };
         spec.cell.load = LoadModel::Interval { interval_ms: 20 };
-        spec.cell.timing = Timing { warm_up_ms: 100, window_ms: 400, ..spec.cell.timing };
+        spec.cell.timing = Timing {
+            warm_up_ms: 100,
+            window_ms: 400,
+            ..spec.cell.timing
+        };
         let load = run(spec, addresses(&server)).unwrap();
         let updates = load.updates.unwrap();
-        assert_eq!(load.operations.failed_total(), 0, "{name}: {:?}", load.operations);
+        assert_eq!(
+            load.operations.failed_total(),
+            0,
+            "{name}: {:?}",
+            load.operations
+        );
         assert_eq!(load.operations.verified, 60, "three clients, 20 polls each");
         assert_eq!((updates.missed, updates.repeated), (0, 0), "{name}");
         assert!(updates.received > 0);
-        assert_eq!(load.histograms[&Metric::Staleness].count(), updates.received);
+        assert_eq!(
+            load.histograms[&Metric::Staleness].count(),
+            updates.received
+        );
     }
     server.stop();
 }
 
 #[test]
 fn a_target_that_is_down_is_named() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let error = run(echo(&lane("tcp-persistent"), 64, 1), both(closed)).unwrap_err();
     assert!(
-        matches!(error, TrialError::Unreachable { failure: FailureKind::ConnectRefused, .. }),
+        matches!(
+            error,
+            TrialError::Unreachable {
+                failure: FailureKind::ConnectRefused,
+                ..
+            }
+        ),
         "{error}"
     );
     assert!(error.to_string().contains(&closed.to_string()));
