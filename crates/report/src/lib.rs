@@ -1,1 +1,26 @@
-//! report
+//! From a run's records to everything that is read by people and other programs: the summary, tables, charts and pages.
+//!
+//! Last in the flow: records → [`Dataset`] → [`summarize`] → files. All of it is derived and can be rebuilt from
+//! `run.json` and `trials/` at any time. Nothing here measures, and no network is known here.
+
+mod analysis;
+mod charts;
+mod dataset;
+mod finding;
+mod interval_log;
+mod metrics;
+mod numbers;
+mod pages;
+mod ratio;
+mod story;
+mod terminal;
+mod text;
+mod tidy;
+mod view;
+mod write;
+
+pub use analysis::summarize;
+pub use charts::charts;
+pub use dataset::{Dataset, LoadError};
+pub use terminal::terminal;
+pub use write::write;

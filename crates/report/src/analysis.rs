@@ -1,0 +1,120 @@
+//! From records to the summary: one entry per cell, every number with the range of the single trials.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::document::Document;
+use sockrates_core::failure::FailureCounts;
+use sockrates_core::scenario::Workload;
+use sockrates_core::schedule::Load;
+use sockrates_core::summary::{CellSummary, LoadSummary, OperationCounts, Summary, TrialCounts};
+use sockrates_core::verdict::{self, Flag};
+
+use crate::dataset::Dataset;
+use crate::metrics;
+use crate::text;
+use crate::view::{CellView, View};
+
+/// Judges a run. Pure: the same records give the same summary.
+pub fn summarize(dataset: &Dataset) -> Summary {
+    of_view(&View::new(dataset))
+}
+
+pub(crate) fn of_view(view: &View<'_>) -> Summary {
+    let manifest = &view.dataset.manifest;
+    Summary {
+        schema: Summary::SCHEMA.to_owned(),
+        schema_version: Summary::VERSION,
+        run_id: manifest.run_id.clone(),
+        command: text::rebuild_command(manifest),
+        status: manifest.status,
+        fingerprint: manifest.fingerprint.id.clone(),
+        cells: view.cells.iter().map(cell_summary).collect(),
+    }
+}
+
+fn cell_summary(view: &CellView<'_>) -> CellSummary {
+    let cell = view.cell;
+    CellSummary {
+        id: cell.id.clone(),
+        scenario: cell.scenario.clone(),
+        workload: cell.workload.name().to_owned(),
+        lane: cell.lane.clone(),
+        transport: cell.lane.transport.clone(),
+        lifecycle: cell.lane.lifecycle,
+        load: LoadSummary {
+            model: cell.load.model().to_owned(),
+            offered_per_second: cell.load.offered_per_second(cell.connections),
+        },
+        connections: cell.connections,
+        payload_bytes: cell.workload.payload_bytes(),
+        factors: factors(view),
+        trials: TrialCounts {
+            valid: count(view.valid.len()),
+            total: count(view.trials.len()),
+        },
+        operations: operations(view),
+        failures: failures(view),
+        flags: flags(view),
+        metrics: metrics::of_cell(view),
+    }
+}
+
+fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
+    let cell = view.cell;
+    let client = cell.lane.client.as_deref().unwrap_or("lean");
+    let mut factors = vec![("wait", cell.wait.name().to_owned()), ("client", client.to_owned())];
+    match &cell.workload {
+        Workload::Echo { payload, .. } => {
+            factors.push(("payload", text::payload(*payload).to_owned()));
+        }
+        Workload::Updates {
+            delivery,
+            events_per_second,
+            ..
+        } => {
+            factors.push(("delivery", delivery.name().to_owned()));
+            factors.push(("events_per_second", events_per_second.to_string()));
+        }
+    }
+    if let Load::Interval { interval_ms } = cell.load {
+        factors.push(("interval_ms", interval_ms.to_string()));
+    }
+    factors
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn operations(view: &CellView<'_>) -> OperationCounts {
+    let mut counts = OperationCounts::default();
+    for trial in &view.valid {
+        let operations = &trial.measurement.operations;
+        counts.verified += operations.verified;
+        counts.failed += operations.failed_total();
+        counts.unfinished += operations.unfinished;
+    }
+    counts
+}
+
+fn failures(view: &CellView<'_>) -> FailureCounts {
+    let mut failures = FailureCounts::new();
+    for trial in &view.valid {
+        for (kind, count) in &trial.measurement.operations.failed {
+            *failures.entry(*kind).or_default() += count;
+        }
+    }
+    failures
+}
+
+/// Counts over all trials: why one does not count is worth knowing too.
+fn flags(view: &CellView<'_>) -> BTreeMap<Flag, u32> {
+    let mut counts = BTreeMap::new();
+    for flag in view.trials.iter().flat_map(|record| verdict::flags(record)) {
+        *counts.entry(flag).or_default() += 1;
+    }
+    counts
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).expect("trials are few")
+}

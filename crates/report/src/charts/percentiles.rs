@@ -1,0 +1,118 @@
+//! Percentiles on a log-nines axis: the tail at the same size as the body, and no further than the samples carry.
+
+use sockrates_core::histogram::{Histogram, TAIL_SAMPLES};
+use sockrates_core::record::Metric;
+
+use super::axis::{Axis, percent_label, time_label};
+use super::layout::{self, EndLabel};
+use super::scene::{Dash, Frame, Point};
+use super::style;
+use super::{Picture, origin, scope};
+use crate::text;
+use crate::view::{CellView, LoadPoint, View};
+
+const HEIGHT: f64 = 470.0;
+/// The room for lane names at the right.
+const NAMES: f64 = 196.0;
+const TICKS: f64 = 62.0;
+/// Points per line: a step of a fortieth of a nine is below what an eye sees.
+const STEPS_PER_NINE: f64 = 40.0;
+
+/// Draws one picture per load point of an echo.
+pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
+    view.load_points()
+        .iter()
+        .filter(|point| point.is_echo())
+        .filter_map(|point| picture(view, point, question))
+        .collect()
+}
+
+fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Picture> {
+    let metric = point.main_metric();
+    let lines: Vec<_> = point
+        .cells
+        .iter()
+        .filter_map(|cell| Some((*cell, curve(cell.merged.get(&metric)?)?)))
+        .collect();
+    let last = lines
+        .iter()
+        .filter_map(|(_, curve)| curve.last())
+        .map(|(quantile, _)| *quantile)
+        .reduce(f64::max)?;
+    let mut scene = layout::begin(question, &scope(view, point), HEIGHT);
+    let body = layout::body(&scene);
+    let frame = Frame {
+        left: body.left + TICKS,
+        top: body.top + 18.0,
+        right: body.right - NAMES,
+        bottom: body.bottom - 44.0,
+    };
+    let singles = |cell: &CellView<'_>| -> Vec<Vec<(f64, f64)>> {
+        cell.histograms(metric).filter_map(|(_, histogram)| curve(histogram)).collect()
+    };
+    let singles: Vec<_> = lines.iter().map(|(cell, _)| singles(cell)).collect();
+    let times = singles.iter().flatten().chain(lines.iter().map(|(_, curve)| curve)).flatten();
+    let y = Axis::log(times.map(|(_, ns)| *ns), (frame.bottom, frame.top));
+    let x = Axis::nines(last, (frame.left, frame.right));
+    layout::y_axis(&mut scene, frame, &y, time_label, 42.0);
+    layout::x_axis(&mut scene, frame, &x, percent_label, 60.0);
+    layout::y_title(&mut scene, frame, body.left, &text::metric(metric));
+    layout::x_title(&mut scene, frame, &format!("share of messages whose {} was no longer", text::metric(metric)));
+    let place = |curve: &[(f64, f64)]| -> Vec<Point> {
+        curve.iter().map(|(quantile, ns)| (x.place(*quantile), y.place(*ns))).collect()
+    };
+    for ((cell, _), singles) in lines.iter().zip(&singles) {
+        let look = style::of(&cell.cell.lane);
+        for single in singles {
+            scene.line(place(single), look.ink.fade(0.28), 0.8, Dash::Solid);
+        }
+    }
+    let mut labels = Vec::new();
+    for (cell, curve) in &lines {
+        let look = style::of(&cell.cell.lane);
+        let points = place(curve);
+        labels.extend(points.last().map(|end| EndLabel {
+            text: cell.cell.lane.to_string(),
+            ink: look.ink,
+            end: *end,
+        }));
+        scene.line(points, look.ink, look.width, look.dash);
+    }
+    layout::end_labels(&mut scene, labels, frame.right + 22.0, frame);
+    let note = "thin: single trials · bold: all trials · solid: kept open, dashed: per request, dotted: control";
+    layout::end(&mut scene, note, &origin(view));
+    Some(Picture {
+        suffix: format!("-{}", point.slug()),
+        caption: caption(point, metric),
+        scene,
+    })
+}
+
+fn caption(point: &LoadPoint<'_>, metric: Metric) -> String {
+    format!("{}: {}, {}", point.cell().scenario, point.load_text(), text::metric(metric))
+}
+
+/// Returns quantiles with their times, up to the last one that enough samples support; `None` below two points.
+fn curve(histogram: &Histogram) -> Option<Vec<(f64, f64)>> {
+    let count = histogram.count() as f64;
+    if count < 2.0 * TAIL_SAMPLES {
+        return None;
+    }
+    let last = (count / TAIL_SAMPLES).log10();
+    let inner = (0u32..)
+        .map(|step| f64::from(step) / STEPS_PER_NINE)
+        .take_while(|nines| *nines < last);
+    let quantiles: Vec<f64> = inner
+        .chain(std::iter::once(last))
+        .map(|nines| 1.0 - 10f64.powf(-nines))
+        .collect();
+    let times: Vec<u64> = histogram.counts().value_at_quantiles(quantiles.iter().copied()).collect();
+    let most = histogram.max_ns()?;
+    Some(
+        quantiles
+            .into_iter()
+            .zip(times)
+            .map(|(quantile, ns)| (quantile, ns.min(most) as f64))
+            .collect(),
+    )
+}

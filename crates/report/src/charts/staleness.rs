@@ -1,0 +1,137 @@
+//! The age of news on arrival, as a cumulative distribution, beside what polling at an interval alone would give.
+
+use sockrates_core::histogram::Histogram;
+use sockrates_core::record::Metric;
+use sockrates_core::schedule::Load;
+use sockrates_core::units;
+
+use super::axis::{Axis, percent_label, time_label};
+use super::layout::{self, EndLabel, fit};
+use super::scene::{Anchor, Dash, Frame, Point, Scene};
+use super::style;
+use super::{Picture, network, origin};
+use crate::view::{LoadPoint, View};
+
+const PANEL: f64 = 400.0;
+const NAMES: f64 = 230.0;
+const TICKS: f64 = 58.0;
+/// Points per curve.
+const STEPS: u32 = 120;
+
+/// Draws one panel per load point with staleness.
+pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
+    let points = view.load_points();
+    let has_news = |point: &&LoadPoint<'_>| {
+        let mut cells = point.cells.iter();
+        cells.any(|cell| cell.merged.get(&Metric::Staleness).is_some_and(|all| all.count() > 0))
+    };
+    let points: Vec<_> = points.iter().filter(has_news).collect();
+    if points.is_empty() {
+        return Vec::new();
+    }
+    let subtitle = format!("staleness: from an event's creation to its arrival at a client · {}", network(view));
+    let mut scene = layout::begin(question, &subtitle, PANEL * points.len() as f64);
+    let mut top = layout::body(&scene).top;
+    for point in points {
+        panel(&mut scene, point, top);
+        top += PANEL;
+    }
+    let note = "thin: single trials · bold: all trials · solid: kept open, dashed: per request";
+    layout::end(&mut scene, note, &origin(view));
+    vec![Picture {
+        suffix: String::new(),
+        caption: "all updates".to_owned(),
+        scene,
+    }]
+}
+
+fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
+    let body = layout::body(scene);
+    let frame = Frame {
+        left: body.left + TICKS,
+        top: top + 50.0,
+        right: body.right - NAMES,
+        bottom: top + PANEL - 50.0,
+    };
+    let title = format!("{}: {}", point.cell().scenario, point.load_text());
+    let title = fit(&title, style::PANEL, body.width() - 340.0);
+    scene.bold(title, (body.left, top + 14.0), style::PANEL, style::BLACK, Anchor::Start);
+    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
+    scene.text(detail, (body.right, top + 14.0), style::TICK, style::GREY, Anchor::End);
+    let interval_ns = match point.cell().load {
+        Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
+        _ => None,
+    };
+    // The last thousandth may lie far out; it would squeeze the rest into a corner.
+    let most = point
+        .cells
+        .iter()
+        .filter_map(|cell| cell.merged.get(&Metric::Staleness))
+        .map(|all| all.quantile_unchecked_ns(0.999) as f64)
+        .chain(interval_ns.map(|ns| ns * 1.1))
+        .fold(0.0, f64::max);
+    let x = Axis::linear(most, (frame.left, frame.right));
+    let y = Axis::linear(1.0, (frame.bottom, frame.top));
+    layout::y_axis(scene, frame, &y, percent_label, 50.0);
+    layout::x_axis(scene, frame, &x, time_label, 80.0);
+    layout::y_title(scene, frame, body.left, "share of events that were no older");
+    layout::x_title(scene, frame, "age on arrival");
+    let mut labels = curves(scene, point, &x, &y, most);
+    if let Some(interval_ns) = interval_ns {
+        let line = vec![(x.place(0.0), y.place(0.0)), (x.place(interval_ns), y.place(1.0))];
+        scene.line(line, style::BLACK, 1.2, Dash::Dashed);
+        // Half-way up the line there is room below it.
+        let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
+        let name = format!("expected, not measured: even between 0 and {}", units::time(interval_ns));
+        let name = fit(&name, style::TICK, frame.right - at.0);
+        scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
+    }
+    for label in &mut labels {
+        label.end.0 = label.end.0.min(frame.right);
+    }
+    layout::end_labels(scene, labels, frame.right + 22.0, frame);
+}
+
+fn curves(scene: &mut Scene, point: &LoadPoint<'_>, x: &Axis, y: &Axis, most: f64) -> Vec<EndLabel> {
+    let place = |histogram: &Histogram| -> Vec<Point> {
+        curve(histogram, most)
+            .into_iter()
+            .map(|(ns, share)| (x.place(ns), y.place(share)))
+            .collect()
+    };
+    for cell in &point.cells {
+        let look = style::of(&cell.cell.lane);
+        for (_, histogram) in cell.histograms(Metric::Staleness) {
+            scene.line(place(histogram), look.ink.fade(0.3), 0.8, Dash::Solid);
+        }
+    }
+    let mut labels = Vec::new();
+    for cell in &point.cells {
+        let look = style::of(&cell.cell.lane);
+        let Some(merged) = cell.merged.get(&Metric::Staleness).filter(|all| all.count() > 0) else {
+            continue;
+        };
+        let points = place(merged);
+        let median = cell
+            .merged_quantile(Metric::Staleness, 0.5)
+            .map_or_else(String::new, |ns| format!(", p50 {}", units::time(ns)));
+        labels.extend(points.last().map(|end| EndLabel {
+            text: format!("{}{median}", cell.cell.lane),
+            ink: look.ink,
+            end: *end,
+        }));
+        scene.line(points, look.ink, look.width, look.dash);
+    }
+    labels
+}
+
+/// Returns ages with the share of events that were no older.
+fn curve(histogram: &Histogram, most: f64) -> Vec<(f64, f64)> {
+    let quantiles: Vec<f64> = (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).collect();
+    let ages: Vec<u64> = histogram.counts().value_at_quantiles(quantiles.iter().copied()).collect();
+    ages.into_iter()
+        .map(|ns| ns as f64)
+        .zip(quantiles)
+        .filter(|(ns, _)| *ns <= most * 1.001)
+        .collect()
+}

@@ -1,0 +1,180 @@
+//! A run folder in memory: the manifest and every trial record that can be read.
+//!
+//! One unreadable trial does not take the others with it: it is listed, with the reason, and shown in every report.
+//! Nothing is judged here.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::{fs, io, thread};
+
+use sockrates_core::document::{self, DocumentError};
+use sockrates_core::manifest::RunManifest;
+use sockrates_core::plan::Cell;
+use sockrates_core::record::TrialRecord;
+
+/// Everything known about one run.
+#[derive(Debug)]
+pub struct Dataset {
+    /// What was asked, and on what it ran.
+    pub manifest: RunManifest,
+    /// The readable records, in the order of measuring.
+    pub records: Vec<TrialRecord>,
+    /// The trial files that could not be used (paths relative to the run), each with the reason.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+/// Says why a run cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The folder holds no run.
+    #[error(
+        "{} is no run: it holds no run.json; name the folder of one run, as in bench-results/RUN-ID", .0.display()
+    )]
+    NotARun(PathBuf),
+    /// Something is there and cannot be read.
+    #[error("cannot read {}: {cause}; check the path and its permissions", .path.display())]
+    Unreadable {
+        /// What was to be read.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The manifest was written by a newer program.
+    #[error("{}: {cause}", .path.display())]
+    TooNew {
+        /// The manifest.
+        path: PathBuf,
+        /// Which version it has, and what to do.
+        cause: DocumentError,
+    },
+    /// The manifest is not one.
+    #[error("{} is damaged: {cause}; restore it from a copy, or measure again", .path.display())]
+    Damaged {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: DocumentError,
+    },
+}
+
+impl Dataset {
+    /// Reads a run's folder.
+    pub fn load(run: &Path) -> Result<Self, LoadError> {
+        let manifest = load_manifest(&run.join("run.json"))?;
+        let files = trial_files(&run.join("trials"))?;
+        let mut dataset = Self {
+            manifest,
+            records: Vec::with_capacity(files.len()),
+            damaged: Vec::new(),
+        };
+        let cells: HashMap<_, _> = dataset
+            .manifest
+            .plan
+            .cells
+            .iter()
+            .map(|cell| (cell.id.clone(), cell.clone()))
+            .collect();
+        let mut seen = HashSet::new();
+        for (path, parsed) in files.iter().zip(parse_all(&files)) {
+            match parsed.and_then(|record| belonging(record, &cells, &mut seen)) {
+                Ok(record) => dataset.records.push(record),
+                Err(reason) => dataset.damaged.push((relative(path, run), reason)),
+            }
+        }
+        dataset.records.sort_by_key(|record| record.spec.index);
+        Ok(dataset)
+    }
+}
+
+fn load_manifest(path: &Path) -> Result<RunManifest, LoadError> {
+    let owned = || path.to_owned();
+    let json = fs::read(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            LoadError::NotARun(path.parent().unwrap_or(path).to_owned())
+        }
+        _ => LoadError::Unreadable {
+            path: owned(),
+            cause,
+        },
+    })?;
+    document::parse(&json).map_err(|cause| match cause {
+        DocumentError::TooNew { .. } => LoadError::TooNew {
+            path: owned(),
+            cause,
+        },
+        _ => LoadError::Damaged {
+            path: owned(),
+            cause,
+        },
+    })
+}
+
+/// Lists the record files in the order of their names; a run interrupted before its first trial has none.
+fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let unreadable = |cause| LoadError::Unreadable {
+        path: folder.to_owned(),
+        cause,
+    };
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(unreadable)?.path();
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Parses on all CPUs: inflating the histograms is most of the work of a report.
+fn parse_all(files: &[PathBuf]) -> Vec<Result<TrialRecord, String>> {
+    let share = files.len().div_ceil(workers()).max(1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = files
+            .chunks(share)
+            .map(|part| scope.spawn(|| part.iter().map(|path| parse(path)).collect::<Vec<_>>()))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("parsing does not panic"))
+            .collect()
+    })
+}
+
+fn parse(path: &Path) -> Result<TrialRecord, String> {
+    let json = fs::read(path).map_err(|error| error.to_string())?;
+    document::parse(&json).map_err(|error| error.to_string())
+}
+
+/// Accepts a record that is one of this run's planned trials, and the first of its kind.
+fn belonging(
+    record: TrialRecord,
+    cells: &HashMap<String, Cell>,
+    seen: &mut HashSet<(String, u32)>,
+) -> Result<TrialRecord, String> {
+    let spec = &record.spec;
+    if cells.get(&spec.cell.id) != Some(&spec.cell) {
+        return Err("its cell is not one of the run's plan".to_owned());
+    }
+    if !seen.insert((spec.cell.id.clone(), spec.block)) {
+        return Err("another file holds the same cell of the same block".to_owned());
+    }
+    Ok(record)
+}
+
+fn relative(path: &Path, run: &Path) -> PathBuf {
+    path.strip_prefix(run).unwrap_or(path).to_owned()
+}
+
+/// Returns how many threads are worth starting.
+pub(crate) fn workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

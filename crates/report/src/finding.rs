@@ -1,0 +1,195 @@
+//! The finding: what a run says, in a sentence with its scope. Whatever the run did not measure is left out.
+
+use sockrates_core::lane::Lifecycle;
+use sockrates_core::plan::Target;
+use sockrates_core::record::Metric;
+use sockrates_core::units;
+
+use crate::ratio::{self, Paired};
+use crate::text;
+use crate::view::{CellView, LoadPoint, View};
+
+/// What the brackets in all outputs are.
+pub(crate) const RANGES: &str =
+    "Ranges run from the smallest to the largest trial (for ratios: block); they are not confidence intervals.";
+
+/// The floor: no protocol, so it is a reference and not a contender.
+pub(crate) const FLOOR: &str = "tcp";
+
+/// Says what the run found.
+pub(crate) fn sentence(view: &View<'_>) -> String {
+    let points = view.load_points();
+    let Some(point) = leading_point(&points) else {
+        return "No trial of this run counts, so it says nothing about any lane.".to_owned();
+    };
+    let scope = format!(
+        "{} (scenario {}, {})",
+        scope(view),
+        text::line(&point.cell().scenario),
+        point.load_text()
+    );
+    let clauses: Vec<_> = [reuse(point), protocols(point)].into_iter().flatten().collect();
+    if clauses.is_empty() {
+        format!("{scope}: {}.", single(point))
+    } else {
+        format!("{scope}: {}.", clauses.join("; "))
+    }
+}
+
+/// Says where the numbers hold.
+pub(crate) fn scope(view: &View<'_>) -> String {
+    let elsewhere = view.dataset.records.iter().find_map(|record| match record.spec.target {
+        Target::Running { http, .. } if !http.ip().is_loopback() => Some(http.ip()),
+        _ => None,
+    });
+    match elsewhere {
+        Some(address) => format!("Between this machine and {address}"),
+        None => "On this machine, over loopback".to_owned(),
+    }
+}
+
+/// The echo in a closed loop with the fewest connections, where nothing queues; else the first that was measured.
+fn leading_point<'a>(points: &'a [LoadPoint<'a>]) -> Option<&'a LoadPoint<'a>> {
+    let measured = || points.iter().filter(|point| point.has_data());
+    measured()
+        .filter(|point| point.is_echo() && point.is_closed())
+        .min_by_key(|point| point.cell().connections)
+        .or_else(|| measured().find(|point| point.is_echo()))
+        .or_else(|| measured().next())
+}
+
+/// Says what a connection per request costs, transport by transport.
+fn reuse(point: &LoadPoint<'_>) -> Option<String> {
+    let parts: Vec<_> = contenders(point)
+        .filter_map(|transport| {
+            let fresh = lane(point, transport, Lifecycle::PerRequest)?;
+            let kept = lane(point, transport, Lifecycle::Persistent)?;
+            let metric = point.main_metric();
+            let ratio = ratio::paired(fresh, kept, metric, 0.5)?;
+            Some(format!(
+                "{} as long over {}{}{}",
+                with_range(&ratio),
+                text::transport(transport),
+                medians(fresh, kept, metric),
+                doubt(&ratio),
+            ))
+        })
+        .collect();
+    let what = match point.main_metric() {
+        Metric::Staleness => "made news take".to_owned(),
+        _ => format!(
+            "made a {}-byte exchange take",
+            point.cell().workload.payload_bytes()
+        ),
+    };
+    (!parts.is_empty()).then(|| {
+        format!(
+            "opening a connection per request {what} {}",
+            text::sentence_list(&parts)
+        )
+    })
+}
+
+/// Says what the protocols differ by once the connection stays open: each against HTTP/1.1, or the first there is.
+fn protocols(point: &LoadPoint<'_>) -> Option<String> {
+    let metric = point.main_metric();
+    let lanes: Vec<_> = contenders(point)
+        .filter_map(|transport| Some((transport, lane(point, transport, Lifecycle::Persistent)?)))
+        .collect();
+    let ((first, reference), others) = lanes.split_first()?;
+    let parts: Vec<_> = others
+        .iter()
+        .filter_map(|(name, other)| {
+            let forward = ratio::paired(reference, other, metric, 0.5)?;
+            let (slow, fast, ratio) = if forward.median >= 1.0 {
+                (*first, *name, forward)
+            } else {
+                (*name, *first, ratio::paired(other, reference, metric, 0.5)?)
+            };
+            let (slow, fast) = (text::transport(slow), text::transport(fast));
+            Some(if ratio.is_one_sided() {
+                format!("{slow} took {} as long as {fast}", with_range(&ratio))
+            } else {
+                format!("{slow} and {fast} did not clearly differ, {}", with_range(&ratio))
+            })
+        })
+        .collect();
+    (!parts.is_empty())
+        .then(|| format!("with the connection kept open, {}", text::sentence_list(&parts)))
+}
+
+/// Says what there is when there is nothing to compare.
+fn single(point: &LoadPoint<'_>) -> String {
+    let metric = point.main_metric();
+    let parts: Vec<_> = point
+        .cells
+        .iter()
+        .filter_map(|cell| {
+            let p50 = cell.merged_quantile(metric, 0.5)?;
+            Some(format!("{} over {}", units::time(p50), cell.cell.lane))
+        })
+        .collect();
+    if parts.is_empty() {
+        return "too few operations were done to give a median".to_owned();
+    }
+    format!("the p50 {} was {}", text::metric(metric), text::sentence_list(&parts))
+}
+
+/// Returns the transports to compare, without the floor unless there is nothing else; HTTP/1.1 first.
+fn contenders<'a>(point: &'a LoadPoint<'_>) -> impl Iterator<Item = &'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for cell in &point.cells {
+        let name = cell.cell.lane.transport.as_str();
+        if cell.has_data() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.len() > 1 {
+        names.retain(|name| *name != FLOOR);
+    }
+    names.sort_by_key(|name| *name != "http1");
+    names.into_iter()
+}
+
+fn lane<'a>(
+    point: &LoadPoint<'a>,
+    transport: &str,
+    lifecycle: Lifecycle,
+) -> Option<&'a CellView<'a>> {
+    let is_it = |cell: &&&CellView<'_>| {
+        let lane = &cell.cell.lane;
+        lane.transport == transport && lane.lifecycle == lifecycle && lane.client.is_none()
+    };
+    point.cells.iter().find(is_it).copied()
+}
+
+fn medians(fresh: &CellView<'_>, kept: &CellView<'_>, metric: Metric) -> String {
+    let p50 = |cell: &CellView<'_>| cell.merged_quantile(metric, 0.5).map(units::time);
+    match (p50(fresh), p50(kept)) {
+        (Some(fresh), Some(kept)) => {
+            format!(" (p50 {} {fresh} against {kept})", text::metric(metric))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Writes a ratio with its range: `4.1× [3.9–4.3]`.
+pub(crate) fn with_range(ratio: &Paired) -> String {
+    if ratio.blocks == 1 {
+        return format!("{} [one block]", text::times(ratio.median));
+    }
+    format!(
+        "{} [{}–{}]",
+        text::times(ratio.median),
+        text::plain_ratio(ratio.low),
+        text::plain_ratio(ratio.high)
+    )
+}
+
+fn doubt(ratio: &Paired) -> &'static str {
+    if ratio.is_one_sided() {
+        ""
+    } else {
+        ", no clear difference"
+    }
+}

@@ -1,0 +1,125 @@
+//! The numbers of one cell, by name.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::failure::FailureKind;
+use sockrates_core::record::Metric;
+use sockrates_core::scenario::Wait;
+use sockrates_core::summary::{Interval, MetricSummary, Qualifier, Unit};
+use sockrates_core::verdict::{self, Flag};
+
+use crate::ratio::median;
+use crate::view::{CellView, Trial};
+
+/// The percentiles of every time, by the ending of their names.
+pub(crate) const PERCENTILES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
+/// The name of the rate of verified operations.
+pub(crate) const THROUGHPUT: &str = "throughput";
+/// The name of the CPU time of both ends per operation.
+pub(crate) const CPU: &str = "cpu_per_operation";
+
+/// Returns a percentile's name: `service_time_p99`.
+pub(crate) fn name(metric: Metric, ending: &str) -> String {
+    format!("{}_{ending}", metric.name())
+}
+
+/// Computes every number of a cell. A cell without a valid trial has none.
+pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
+    let mut metrics = BTreeMap::new();
+    if !cell.has_data() {
+        return metrics;
+    }
+    metrics.insert(THROUGHPUT.to_owned(), throughput(cell));
+    if let Some(cpu) = cpu_per_operation(cell) {
+        metrics.insert(CPU.to_owned(), cpu);
+    }
+    for metric in cell.merged.keys() {
+        for (ending, quantile) in PERCENTILES {
+            metrics.insert(name(*metric, ending), percentile(cell, *metric, quantile));
+        }
+        metrics.insert(name(*metric, "max"), maximum(cell, *metric));
+    }
+    metrics
+}
+
+fn throughput(cell: &CellView<'_>) -> MetricSummary {
+    let rates: Vec<_> = cell.valid.iter().filter_map(Trial::throughput).collect();
+    let is_limited = |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
+    let limited = cell.valid.iter().filter(is_limited).count();
+    let qualifier = qualifier(limited * 2 > cell.valid.len());
+    over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
+}
+
+/// Both ends together, since loopback charges a receiver's TCP work to the sender. A spinning client's CPU time says
+/// nothing about an operation.
+fn cpu_per_operation(cell: &CellView<'_>) -> Option<MetricSummary> {
+    if cell.cell.wait != Wait::Blocking {
+        return None;
+    }
+    let of_trial = |trial: &Trial<'_>| {
+        let measurement = trial.measurement;
+        let server_ns = measurement.server.as_ref()?.process.cpu_ns();
+        let operations = measurement.operations.verified + measurement.warm_up.verified;
+        Some((measurement.client.cpu_ns() + server_ns) as f64 / operations as f64)
+    };
+    let costs: Option<Vec<_>> = cell.valid.iter().map(of_trial).collect();
+    let costs = costs?;
+    let value = median(&costs);
+    Some(over_trials(value, &costs, Qualifier::Equal, Unit::CpuNsPerOperation))
+}
+
+fn percentile(cell: &CellView<'_>, metric: Metric, quantile: f64) -> MetricSummary {
+    let single: Vec<_> = cell
+        .quantiles(metric, quantile)
+        .into_iter()
+        .map(|(_, value)| value)
+        .collect();
+    let qualifier = qualifier(is_censored(cell, metric, quantile));
+    over_trials(cell.merged_quantile(metric, quantile), &single, qualifier, Unit::Ns)
+}
+
+fn maximum(cell: &CellView<'_>, metric: Metric) -> MetricSummary {
+    let single: Vec<_> = cell
+        .histograms(metric)
+        .filter_map(|(_, histogram)| Some(histogram.max_ns()? as f64))
+        .collect();
+    let value = cell.merged.get(&metric).and_then(|merged| merged.max_ns());
+    let qualifier = qualifier(is_censored(cell, metric, 1.0));
+    over_trials(value.map(|ns| ns as f64), &single, qualifier, Unit::Ns)
+}
+
+/// Says whether more operations never came to an end than lie beyond the quantile: then its true value is larger. An
+/// operation that ran into its time-out is such a one. Neither says anything of the generator's lateness.
+fn is_censored(cell: &CellView<'_>, metric: Metric, quantile: f64) -> bool {
+    let (mut endless, mut issued) = (0, 0);
+    for trial in &cell.valid {
+        let operations = &trial.measurement.operations;
+        let timed_out = |kind| operations.failed.get(&kind).copied().unwrap_or(0);
+        endless += operations.unfinished
+            + timed_out(FailureKind::TimedOut)
+            + timed_out(FailureKind::ConnectTimedOut);
+        issued += operations.issued;
+    }
+    // The tolerance absorbs 1 - 0.999 != 0.001.
+    metric != Metric::ScheduleLag && endless as f64 > issued as f64 * (1.0 - quantile) + 1e-6
+}
+
+fn over_trials(value: Option<f64>, single: &[f64], qualifier: Qualifier, unit: Unit) -> MetricSummary {
+    MetricSummary {
+        value,
+        low: single.iter().copied().reduce(f64::min).filter(|_| value.is_some()),
+        high: single.iter().copied().reduce(f64::max).filter(|_| value.is_some()),
+        interval: Interval::RangeOverTrials,
+        qualifier,
+        unit,
+    }
+}
+
+const fn qualifier(is_bound: bool) -> Qualifier {
+    if is_bound {
+        Qualifier::AtLeast
+    } else {
+        Qualifier::Equal
+    }
+}

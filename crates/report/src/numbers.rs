@@ -1,0 +1,141 @@
+//! The key numbers as a table per load point, for both reports and the terminal.
+
+use serde::Serialize;
+use sockrates_core::lane::{Lane, Lifecycle};
+use sockrates_core::record::Metric;
+use sockrates_core::summary::{CellSummary, Summary};
+
+use crate::charts::style;
+use crate::finding::FLOOR;
+use crate::metrics::{CPU, THROUGHPUT, name};
+use crate::ratio;
+use crate::text;
+use crate::view::{CellView, LoadPoint, View};
+
+/// The numbers of one load point.
+#[derive(Serialize)]
+pub(crate) struct Table {
+    pub(crate) title: String,
+    pub(crate) detail: String,
+    /// Which time the percentiles are of: `service time`.
+    pub(crate) time: String,
+    /// The lane that ratios refer to; empty when there is none.
+    pub(crate) reference: String,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// The numbers of one lane.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    pub(crate) lane: String,
+    /// The lane's colour in the charts, as `#rrggbb`.
+    pub(crate) color: String,
+    /// How the charts draw it: `filled`, `hollow` or `diamond`.
+    pub(crate) marker: &'static str,
+    pub(crate) throughput: Number,
+    pub(crate) p50: Number,
+    pub(crate) p99: Number,
+    pub(crate) ratio: Number,
+    pub(crate) cpu: Number,
+    pub(crate) trials: String,
+    pub(crate) flags: String,
+}
+
+/// A value and its range, as text.
+#[derive(Serialize)]
+pub(crate) struct Number {
+    pub(crate) value: String,
+    pub(crate) range: String,
+}
+
+/// Makes a table for every load point.
+pub(crate) fn tables(view: &View<'_>, summary: &Summary) -> Vec<Table> {
+    let points = view.load_points();
+    points.iter().map(|point| table(point, summary)).collect()
+}
+
+fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
+    let metric = point.main_metric();
+    let reference = reference(point, metric);
+    let summary_of = |cell: &CellView<'_>| summary.cells.iter().find(|one| one.id == cell.cell.id);
+    let rows = point
+        .cells
+        .iter()
+        .filter_map(|cell| Some(row(cell, summary_of(cell)?, reference, metric)))
+        .collect();
+    Table {
+        title: format!("{}: {}", text::line(&point.cell().scenario), point.load_text()),
+        detail: format!("{}, {}", point.payload_text(), point.trials_text()),
+        time: text::metric(metric),
+        reference: reference.map_or_else(String::new, |cell| cell.cell.lane.to_string()),
+        rows,
+    }
+}
+
+/// Returns the floor with its connection kept open, or else the kept-open lane with the smallest median.
+fn reference<'a>(point: &LoadPoint<'a>, metric: Metric) -> Option<&'a CellView<'a>> {
+    let candidates = || {
+        point.cells.iter().copied().filter(|cell| {
+            let lane = &cell.cell.lane;
+            lane.lifecycle == Lifecycle::Persistent && lane.client.is_none()
+        })
+    };
+    let p50 = |cell: &&CellView<'_>| cell.merged_quantile(metric, 0.5);
+    candidates()
+        .find(|cell| cell.cell.lane.transport == FLOOR && p50(cell).is_some())
+        .or_else(|| {
+            candidates()
+                .filter(|cell| p50(cell).is_some())
+                .min_by(|a, b| p50(a).unwrap_or(0.0).total_cmp(&p50(b).unwrap_or(0.0)))
+        })
+}
+
+fn row(cell: &CellView<'_>, summary: &CellSummary, reference: Option<&CellView<'_>>, metric: Metric) -> Row {
+    let number = |name: &str| Number {
+        value: text::value(summary.metrics.get(name)),
+        range: text::range(summary.metrics.get(name)),
+    };
+    let lane = &summary.lane;
+    let flags: Vec<_> = summary.flags.keys().map(|flag| text::flag(*flag)).collect();
+    Row {
+        lane: lane.to_string(),
+        color: color(lane),
+        marker: match style::of(lane).marker {
+            style::Marker::Filled => "filled",
+            style::Marker::Hollow => "hollow",
+            style::Marker::Diamond => "diamond",
+        },
+        throughput: number(THROUGHPUT),
+        p50: number(&name(metric, "p50")),
+        p99: number(&name(metric, "p99")),
+        ratio: ratio(cell, reference, metric),
+        cpu: number(CPU),
+        trials: format!("{} of {}", summary.trials.valid, summary.trials.total),
+        flags: flags.join(", "),
+    }
+}
+
+fn ratio(cell: &CellView<'_>, reference: Option<&CellView<'_>>, metric: Metric) -> Number {
+    let none = || Number {
+        value: text::NONE.to_owned(),
+        range: String::new(),
+    };
+    let Some(reference) = reference else {
+        return none();
+    };
+    if std::ptr::eq(cell, reference) {
+        return Number {
+            value: "1".to_owned(),
+            range: String::new(),
+        };
+    }
+    ratio::paired(cell, reference, metric, 0.5).map_or_else(none, |paired| Number {
+        value: text::times(paired.median),
+        range: format!("{}–{}", text::plain_ratio(paired.low), text::plain_ratio(paired.high)),
+    })
+}
+
+fn color(lane: &Lane) -> String {
+    let (r, g, b) = style::ink(&lane.transport).rgb;
+    format!("#{r:02x}{g:02x}{b:02x}")
+}

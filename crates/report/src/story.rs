@@ -1,0 +1,264 @@
+//! What both reports tell, in their order: finding, warnings, key numbers, charts, caveats, environment, how to repeat.
+//!
+//! Everything here is text that still has to be escaped for its page.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sockrates_core::manifest::RunStatus;
+use sockrates_core::record::{Outcome, TrialRecord};
+use sockrates_core::summary::{CellSummary, Summary};
+use sockrates_core::verdict::Flag;
+
+use crate::charts::Drawn;
+use crate::finding;
+use crate::numbers::{self, Table};
+use crate::text;
+use crate::view::View;
+
+/// A report's content.
+#[derive(Serialize)]
+pub(crate) struct Story {
+    /// The command that rebuilds the report.
+    pub(crate) command: String,
+    pub(crate) run_id: String,
+    pub(crate) overview: String,
+    pub(crate) finding: String,
+    pub(crate) ranges: &'static str,
+    /// What is missing or went wrong, for the top of the page.
+    pub(crate) notices: Vec<String>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) charts: Vec<Entry>,
+    pub(crate) caveats: [&'static str; 4],
+    pub(crate) flags: Vec<FlagEntry>,
+    pub(crate) failures: Vec<Fact>,
+    pub(crate) failed_trials: Vec<Fact>,
+    pub(crate) damaged: Vec<Fact>,
+    pub(crate) environment: Vec<Fact>,
+    pub(crate) repeat: Vec<Fact>,
+}
+
+/// A chart on the page.
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    pub(crate) stem: String,
+    pub(crate) question: &'static str,
+    pub(crate) caption: String,
+    pub(crate) reading: &'static str,
+    /// Whether the same question stands above the chart before.
+    pub(crate) is_continued: bool,
+}
+
+/// A flag, what it means, and for which cells it holds.
+#[derive(Serialize)]
+pub(crate) struct FlagEntry {
+    pub(crate) name: String,
+    pub(crate) meaning: &'static str,
+    pub(crate) cells: String,
+}
+
+/// A name and what is to be said about it.
+#[derive(Serialize)]
+pub(crate) struct Fact {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+/// What holds for every run.
+const CAVEATS: [&str; 4] = [
+    "The numbers hold for this machine and this network. Over loopback a packet neither travels nor gets lost: on a real \
+     network every round trip of a handshake adds its delay.",
+    "Client and server run on the same machine, on CPUs of their own where there are enough; they share caches and memory.",
+    "A closed loop stops asking while the server stalls, so it shows less of a stall than a user would see. Open loads \
+     count from the instant a message was due.",
+    finding::RANGES,
+];
+
+/// Tells a run.
+pub(crate) fn tell(view: &View<'_>, summary: &Summary, drawn: &[Drawn]) -> Story {
+    let mut charts: Vec<Entry> = Vec::new();
+    for chart in drawn {
+        charts.push(Entry {
+            stem: chart.stem.clone(),
+            question: chart.question,
+            caption: chart.caption.clone(),
+            reading: chart.reading,
+            is_continued: charts.last().is_some_and(|last| last.question == chart.question),
+        });
+    }
+    Story {
+        command: summary.command.clone(),
+        run_id: text::line(&summary.run_id),
+        overview: overview(view),
+        finding: finding::sentence(view),
+        ranges: finding::RANGES,
+        notices: notices(view),
+        tables: numbers::tables(view, summary),
+        charts,
+        caveats: CAVEATS,
+        flags: flags(summary),
+        failures: failures(summary),
+        failed_trials: failed_trials(view),
+        damaged: damaged(view),
+        environment: environment(view),
+        repeat: repeat(view),
+    }
+}
+
+/// Says in a line what was run: `quick: 23 cells in 8 blocks, 184 trials`.
+pub(crate) fn overview(view: &View<'_>) -> String {
+    let manifest = &view.dataset.manifest;
+    let plan = &manifest.plan;
+    let seconds = manifest
+        .finished_unix_ms
+        .and_then(|end| end.checked_sub(manifest.started_unix_ms))
+        .map(|ms| format!(", {}", sockrates_core::units::seconds(ms as f64 / 1e3)));
+    format!(
+        "{}: {} cells in {} blocks, {} trials{}",
+        text::line(&plan.name),
+        plan.cells.len(),
+        plan.blocks.len(),
+        view.dataset.records.len(),
+        seconds.unwrap_or_default()
+    )
+}
+
+/// Says what is missing or went wrong.
+pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
+    let dataset = view.dataset;
+    let planned = dataset.manifest.plan.trial_count();
+    let failed = failed(view).count();
+    let empty = view.cells.iter().filter(|cell| !cell.has_data()).count();
+    let mut notices = Vec::new();
+    if dataset.manifest.status == RunStatus::Partial {
+        let there = dataset.records.len();
+        notices.push(format!("This run is partial: {there} of {planned} planned trials have a record."));
+    }
+    if failed > 0 {
+        notices.push(format!("{failed} of {} trials failed and are in no number.", dataset.records.len()));
+    }
+    if !dataset.damaged.is_empty() {
+        let count = dataset.damaged.len();
+        notices.push(format!("{count} trial files could not be used and are in no number."));
+    }
+    if empty > 0 {
+        notices.push(format!("{empty} of {} cells have no valid trial.", view.cells.len()));
+    }
+    notices
+}
+
+fn failed<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a TrialRecord, String)> {
+    view.dataset.records.iter().filter_map(|record| match &record.outcome {
+        Outcome::Completed => None,
+        Outcome::Failed { reason, message } => {
+            Some((record, format!("{}: {}", text::name_on_disk(reason), text::line(message))))
+        }
+    })
+}
+
+fn failed_trials(view: &View<'_>) -> Vec<Fact> {
+    failed(view)
+        .map(|(record, why)| fact(record.spec.file_name(), &why))
+        .collect()
+}
+
+fn damaged(view: &View<'_>) -> Vec<Fact> {
+    let files = view.dataset.damaged.iter();
+    files
+        .map(|(path, reason)| fact(path.display().to_string(), reason))
+        .collect()
+}
+
+pub(crate) fn flags(summary: &Summary) -> Vec<FlagEntry> {
+    let mut holders: BTreeMap<Flag, Vec<(&CellSummary, u32)>> = BTreeMap::new();
+    for cell in &summary.cells {
+        for (flag, count) in &cell.flags {
+            holders.entry(*flag).or_default().push((cell, *count));
+        }
+    }
+    let all: u32 = summary.cells.iter().map(|cell| cell.trials.total).sum();
+    let entry = |(flag, cells): (Flag, Vec<(&CellSummary, u32)>)| FlagEntry {
+        name: text::flag(flag),
+        meaning: flag.meaning(),
+        cells: if cells.iter().map(|(_, count)| count).sum::<u32>() == all {
+            "all trials".to_owned()
+        } else {
+            let part = |(cell, count): &(&CellSummary, u32)| {
+                format!("{} ({count} of {})", text::line(&cell.id), cell.trials.total)
+            };
+            cells.iter().map(part).collect::<Vec<_>>().join(", ")
+        },
+    };
+    holders.into_iter().map(entry).collect()
+}
+
+fn failures(summary: &Summary) -> Vec<Fact> {
+    summary
+        .cells
+        .iter()
+        .filter(|cell| cell.operations.failed + cell.operations.unfinished > 0)
+        .map(|cell| {
+            let kinds = cell
+                .failures
+                .iter()
+                .map(|(kind, count)| format!("{count} × {kind} ({})", text::failure(*kind)));
+            let unfinished = (cell.operations.unfinished > 0)
+                .then(|| format!("{} unfinished", cell.operations.unfinished));
+            let parts: Vec<_> = kinds.chain(unfinished).collect();
+            let verified = cell.operations.verified;
+            fact(cell.id.clone(), &format!("{}, beside {verified} verified", parts.join(", ")))
+        })
+        .collect()
+}
+
+fn environment(view: &View<'_>) -> Vec<Fact> {
+    let manifest = &view.dataset.manifest;
+    let print = &manifest.fingerprint;
+    let placement = &manifest.placement;
+    let measurements = || view.dataset.records.iter().filter_map(|record| record.measurement.as_ref());
+    let isolation = distinct(measurements().map(|m| text::name_on_disk(&m.isolation)));
+    let sockets = distinct(measurements().map(|m| {
+        let nodelay = if m.socket.nodelay { "TCP_NODELAY" } else { "Nagle's algorithm" };
+        format!("{}, {nodelay}", m.socket.congestion_control)
+    }));
+    [
+        ("fingerprint", print.id.clone()),
+        ("sockrates", format!("{} ({} build, {})", print.version, print.build_profile, print.rustc)),
+        ("kernel", print.kernel.clone()),
+        ("CPU", format!("{} ({} usable)", print.cpu_model, print.cpus)),
+        ("memory", format!("{} GiB", print.memory_gib)),
+        ("hypervisor", print.hypervisor.clone()),
+        ("clock source", print.clocksource.clone()),
+        ("client CPUs", format!("{:?}", placement.client_cpus)),
+        ("server CPUs", format!("{:?}", placement.server_cpus)),
+        ("isolation of trials", isolation),
+        ("sockets", sockets),
+        ("open files per process", print.descriptor_limit.to_string()),
+        ("network settings", print.network_settings.join(" ")),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| fact(name.to_owned(), &value))
+    .collect()
+}
+
+fn repeat(view: &View<'_>) -> Vec<Fact> {
+    let manifest = &view.dataset.manifest;
+    vec![
+        fact("measure again".to_owned(), &manifest.command),
+        fact("seed".to_owned(), &manifest.plan.seed.to_string()),
+        fact("rebuild this report".to_owned(), &text::rebuild_command(manifest)),
+    ]
+}
+
+fn distinct(values: impl Iterator<Item = String>) -> String {
+    let values: std::collections::BTreeSet<_> = values.collect();
+    values.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+fn fact(name: String, value: &str) -> Fact {
+    Fact {
+        name: text::line(&name),
+        value: text::line(value),
+    }
+}

@@ -1,0 +1,162 @@
+//! Words and numbers as they stand in every output, and the making harmless of text that comes from files.
+
+use sockrates_core::failure::FailureKind;
+use sockrates_core::manifest::RunManifest;
+use sockrates_core::payload::PayloadKind;
+use sockrates_core::record::Metric;
+use sockrates_core::summary::{MetricSummary, Qualifier, Unit};
+use sockrates_core::units;
+use sockrates_core::verdict::Flag;
+
+/// What stands where there is no number.
+pub(crate) const NONE: &str = "–";
+/// Longer texts from files are cut.
+const MAX_CHARS: usize = 400;
+
+/// Returns the command that rebuilds every derived file.
+pub(crate) fn rebuild_command(manifest: &RunManifest) -> String {
+    format!("sockrates report {}", slug(&manifest.run_id))
+}
+
+/// Keeps what is harmless in a file name, a shell word, a tag and a comment.
+pub(crate) fn slug(text: &str) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let word: String = text.chars().take(MAX_CHARS).map(safe).collect();
+    // No name that means another folder, and none that looks like an option.
+    word.trim_start_matches(['.', '-']).to_owned()
+}
+
+/// Keeps a text from ending the comment it stands in.
+pub(crate) fn comment(text: &str) -> String {
+    line(text).replace("--", "- -").replace(['<', '>'], " ")
+}
+
+/// Keeps a text on one line and within bounds. Control characters have no place in any output.
+pub(crate) fn line(text: &str) -> String {
+    let is_format = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut line: String = text
+        .chars()
+        .take(MAX_CHARS)
+        .map(|c| if c.is_control() || is_format(c) { ' ' } else { c })
+        .collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Writes a payload's length: `64 B`, `16 KiB`.
+pub(crate) fn bytes(bytes: u32) -> String {
+    match bytes {
+        n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
+        n if n >= 1 << 10 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
+        n => format!("{n} B"),
+    }
+}
+
+/// Names a payload's kind.
+pub(crate) const fn payload(kind: PayloadKind) -> &'static str {
+    match kind {
+        PayloadKind::Binary => "binary",
+        PayloadKind::Text => "text",
+    }
+}
+
+/// Names a metric in prose.
+pub(crate) fn metric(metric: Metric) -> String {
+    metric.name().replace('_', " ")
+}
+
+/// Names a flag as on disk.
+pub(crate) fn flag(flag: Flag) -> String {
+    name_on_disk(&flag)
+}
+
+/// Names a kind of failure as on disk.
+pub(crate) fn failure(kind: FailureKind) -> String {
+    name_on_disk(&kind)
+}
+
+/// Returns the name under which serde writes a unit variant.
+pub(crate) fn name_on_disk(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("a unit variant is a string, not {other:?}"),
+    }
+}
+
+/// Returns the title as a transport's users write it.
+pub(crate) fn transport(name: &str) -> String {
+    match name {
+        "tcp" => "bare TCP".to_owned(),
+        "http1" => "HTTP/1.1".to_owned(),
+        "http2" => "HTTP/2".to_owned(),
+        "http3" => "HTTP/3".to_owned(),
+        "websocket" => "WebSocket".to_owned(),
+        other => line(other),
+    }
+}
+
+/// Writes one number of a metric in its unit.
+pub(crate) fn number(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Ns | Unit::CpuNsPerOperation => units::time(value),
+        Unit::OperationsPerSecond => units::rate(value),
+    }
+}
+
+/// Writes a metric's value with its qualifier: `24.3 µs`, `≥ 61.2 k/s`.
+pub(crate) fn value(metric: Option<&MetricSummary>) -> String {
+    let Some((value, metric)) = metric.and_then(|metric| Some((metric.value?, metric))) else {
+        return NONE.to_owned();
+    };
+    match metric.qualifier {
+        Qualifier::Equal => number(value, metric.unit),
+        Qualifier::AtLeast => format!("≥ {}", number(value, metric.unit)),
+    }
+}
+
+/// Writes a metric's range over trials: `23.9–24.8 µs`; the unit stands once when both ends share it.
+pub(crate) fn range(metric: Option<&MetricSummary>) -> String {
+    let ends = metric.and_then(|metric| Some((metric.low?, metric.high?, metric.unit)));
+    let Some((low, high, unit)) = ends else {
+        return String::new();
+    };
+    let (low, high) = (number(low, unit), number(high, unit));
+    let unit_of = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned();
+    let (low_unit, high_unit) = (unit_of(&low), unit_of(&high));
+    if low_unit == high_unit {
+        format!("{}–{high}", low.trim_end_matches(low_unit.as_str()))
+    } else {
+        format!("{low} – {high}")
+    }
+}
+
+/// Writes a ratio: `0.94×`, `4.1×`, `23×`.
+pub(crate) fn times(ratio: f64) -> String {
+    format!("{}×", plain_ratio(ratio))
+}
+
+/// Writes a ratio without its sign.
+pub(crate) fn plain_ratio(ratio: f64) -> String {
+    match ratio {
+        r if r < 1.995 => format!("{r:.2}"),
+        r if r < 9.95 => format!("{r:.1}"),
+        r => format!("{r:.0}"),
+    }
+}
+
+/// Joins as in a sentence: `a, b and c`.
+pub(crate) fn sentence_list(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [one] => one.clone(),
+        [head @ .., last] => format!("{} and {last}", head.join(", ")),
+    }
+}

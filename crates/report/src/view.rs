@@ -1,0 +1,230 @@
+//! The dataset as the analysis sees it: trials grouped by cell, cells grouped by load point, histograms merged once.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::histogram::Histogram;
+use sockrates_core::lane::Lifecycle;
+use sockrates_core::plan::Cell;
+use sockrates_core::record::{Measurement, Metric, TrialRecord};
+use sockrates_core::scenario::Workload;
+use sockrates_core::schedule::Load;
+use sockrates_core::{units, verdict};
+
+use crate::dataset::Dataset;
+
+/// A run, grouped.
+pub(crate) struct View<'a> {
+    pub(crate) dataset: &'a Dataset,
+    /// In the plan's order, those without any trial included.
+    pub(crate) cells: Vec<CellView<'a>>,
+}
+
+/// A cell and its trials.
+pub(crate) struct CellView<'a> {
+    pub(crate) cell: &'a Cell,
+    /// All trials, in the order of measuring.
+    pub(crate) trials: Vec<&'a TrialRecord>,
+    /// Those that count.
+    pub(crate) valid: Vec<Trial<'a>>,
+    /// The valid trials' histograms, merged.
+    pub(crate) merged: BTreeMap<Metric, Histogram>,
+}
+
+/// A valid trial.
+#[derive(Clone, Copy)]
+pub(crate) struct Trial<'a> {
+    pub(crate) record: &'a TrialRecord,
+    pub(crate) measurement: &'a Measurement,
+}
+
+/// The cells that differ by their lane only.
+pub(crate) struct LoadPoint<'a> {
+    pub(crate) cells: Vec<&'a CellView<'a>>,
+}
+
+impl<'a> View<'a> {
+    /// Groups and merges.
+    pub(crate) fn new(dataset: &'a Dataset) -> Self {
+        let mut by_cell: BTreeMap<&str, Vec<&TrialRecord>> = BTreeMap::new();
+        for record in &dataset.records {
+            by_cell.entry(&record.spec.cell.id).or_default().push(record);
+        }
+        let cells = &dataset.manifest.plan.cells;
+        let cells = cells
+            .iter()
+            .map(|cell| CellView::new(cell, by_cell.remove(cell.id.as_str()).unwrap_or_default()))
+            .collect();
+        Self { dataset, cells }
+    }
+
+    /// Returns the load points in the plan's order, each with its cells in the order in which lanes are shown.
+    pub(crate) fn load_points(&self) -> Vec<LoadPoint<'_>> {
+        let mut points: Vec<LoadPoint<'_>> = Vec::new();
+        for cell in &self.cells {
+            match points.iter_mut().find(|point| point.holds(cell.cell)) {
+                Some(point) => point.cells.push(cell),
+                None => points.push(LoadPoint { cells: vec![cell] }),
+            }
+        }
+        for point in &mut points {
+            point.cells.sort_by_key(|cell| rank(cell.cell));
+        }
+        points
+    }
+}
+
+/// Kept-open lanes first, controls last; the plan's order decides the rest, since the sort is stable.
+fn rank(cell: &Cell) -> (bool, bool) {
+    let lane = &cell.lane;
+    (lane.client.is_some(), lane.lifecycle == Lifecycle::PerRequest)
+}
+
+impl<'a> CellView<'a> {
+    fn new(cell: &'a Cell, trials: Vec<&'a TrialRecord>) -> Self {
+        let counts = |record: &&'a TrialRecord| {
+            let measurement = record.measurement.as_ref()?;
+            verdict::is_valid(record).then_some(Trial {
+                record,
+                measurement,
+            })
+        };
+        let valid: Vec<_> = trials.iter().filter_map(counts).collect();
+        let mut merged: BTreeMap<Metric, Histogram> = BTreeMap::new();
+        for trial in &valid {
+            for (metric, histogram) in &trial.measurement.histograms {
+                merged.entry(*metric).or_default().merge(histogram);
+            }
+        }
+        Self {
+            cell,
+            trials,
+            valid,
+            merged,
+        }
+    }
+
+    /// Returns the time this cell is about: what a user of such a client would wait for.
+    pub(crate) fn main_metric(&self) -> Metric {
+        match (&self.cell.workload, &self.cell.load) {
+            (Workload::Updates { .. }, _) => Metric::Staleness,
+            (_, Load::Closed {}) => Metric::ServiceTime,
+            _ => Metric::ResponseTime,
+        }
+    }
+
+    /// Returns the valid trials' histograms of one metric, with their blocks.
+    pub(crate) fn histograms(&self, metric: Metric) -> impl Iterator<Item = (u32, &'a Histogram)> {
+        self.valid.iter().filter_map(move |trial| {
+            let histogram = trial.measurement.histograms.get(&metric)?;
+            Some((trial.record.spec.block, histogram))
+        })
+    }
+
+    /// Returns the supported quantile of each valid trial, with its block.
+    pub(crate) fn quantiles(&self, metric: Metric, quantile: f64) -> Vec<(u32, f64)> {
+        self.histograms(metric)
+            .filter_map(|(block, histogram)| Some((block, histogram.quantile_ns(quantile)? as f64)))
+            .collect()
+    }
+
+    /// Returns the supported quantile over all valid trials.
+    pub(crate) fn merged_quantile(&self, metric: Metric, quantile: f64) -> Option<f64> {
+        Some(self.merged.get(&metric)?.quantile_ns(quantile)? as f64)
+    }
+
+    /// Says whether any operation of this cell can be shown.
+    pub(crate) fn has_data(&self) -> bool {
+        !self.valid.is_empty()
+    }
+}
+
+impl Trial<'_> {
+    /// Returns the verified operations of the window per second.
+    pub(crate) fn throughput(&self) -> Option<f64> {
+        let window_ns = self.measurement.spans.window_ns();
+        (window_ns > 0)
+            .then(|| self.measurement.operations.verified as f64 / (window_ns as f64 / 1e9))
+    }
+}
+
+impl LoadPoint<'_> {
+    fn holds(&self, cell: &Cell) -> bool {
+        let own = self.cell();
+        own.scenario == cell.scenario && own.connections == cell.connections
+    }
+
+    /// Returns a cell that stands for all: they share everything but the lane.
+    pub(crate) fn cell(&self) -> &Cell {
+        self.cells[0].cell
+    }
+
+    /// Returns the time that this load point is about.
+    pub(crate) fn main_metric(&self) -> Metric {
+        self.cells[0].main_metric()
+    }
+
+    /// Says whether the next operation starts when the last ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.cell().load == Load::Closed {}
+    }
+
+    /// Says whether messages are echoed.
+    pub(crate) fn is_echo(&self) -> bool {
+        matches!(self.cell().workload, Workload::Echo { .. })
+    }
+
+    /// Says whether any of its cells has data.
+    pub(crate) fn has_data(&self) -> bool {
+        self.cells.iter().any(|cell| cell.has_data())
+    }
+
+    /// Returns the part of file names that tells load points apart.
+    pub(crate) fn slug(&self) -> String {
+        let cell = self.cell();
+        format!("{}-c{}", crate::text::slug(&cell.scenario), cell.connections)
+    }
+
+    /// Describes the load: `closed loop, 32 connections`.
+    pub(crate) fn load_text(&self) -> String {
+        let cell = self.cell();
+        let connections = match cell.connections {
+            1 => "1 connection".to_owned(),
+            n => format!("{n} connections"),
+        };
+        match cell.load {
+            Load::Closed {} => format!("closed loop, {connections}"),
+            Load::OpenConstant { rate_per_second } => {
+                format!("{} evenly spaced, {connections}", units::rate(rate_per_second))
+            }
+            Load::OpenPoisson { rate_per_second } => {
+                format!("{} at random instants, {connections}", units::rate(rate_per_second))
+            }
+            Load::Interval { interval_ms } => {
+                format!("a poll every {interval_ms} ms, {connections}")
+            }
+        }
+    }
+
+    /// Describes the payload: `64 B binary`.
+    pub(crate) fn payload_text(&self) -> String {
+        let bytes = crate::text::bytes(self.cell().workload.payload_bytes());
+        match &self.cell().workload {
+            Workload::Echo { payload, .. } => format!("{bytes} {}", crate::text::payload(*payload)),
+            Workload::Updates {
+                events_per_second, ..
+            } => format!("{bytes} events, {}", units::rate(*events_per_second)),
+        }
+    }
+
+    /// Says how many trials stand behind each lane: `8 trials` or `6 to 8 trials`.
+    pub(crate) fn trials_text(&self) -> String {
+        let counts = || self.cells.iter().map(|cell| cell.valid.len());
+        let (low, high) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+        let word = if high == 1 { "trial" } else { "trials" };
+        if low == high {
+            format!("{high} {word} per lane")
+        } else {
+            format!("{low} to {high} {word} per lane")
+        }
+    }
+}
