@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 
 /// Measures what an application pays for opening a connection per request, and what it gains from
 /// one that stays open: HTTP against WebSocket, and everything in between.

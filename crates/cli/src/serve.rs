@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use sockrates_probe::limits;
-use sockrates_server::{Config, Limits, Publisher, Server};
+use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -48,6 +48,9 @@ pub(crate) struct Arguments {
     /// Seconds a request head may take
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_read_timeout.as_secs_f64())]
     header_timeout: f64,
+    /// Seconds from a complete request head to the end of its reply
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().exchange_timeout.as_secs_f64())]
+    exchange_timeout: f64,
     /// Seconds a connection may be idle
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs_f64())]
     idle_timeout: f64,
@@ -73,10 +76,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let config = config(arguments)?;
-    let server = Server::start(&config).map_err(|error| {
-        let exit = if error.is_environment() { Exit::Environment } else { Exit::Usage };
-        Failure { exit, error: error.into() }
-    })?;
+    let server = Server::start(&config).map_err(refused)?;
     line(&server.ready())?;
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -84,6 +84,16 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
         () = stdin_closed(), if arguments.stop_with_stdin => {}
     }
     line(&server.stop())
+}
+
+fn refused(error: StartError) -> Failure {
+    match error {
+        StartError::Remote(_) => {
+            Failure::new(Exit::Environment, format!("{error} (--allow-remote)"))
+        }
+        _ if error.is_environment() => Failure { exit: Exit::Environment, error: error.into() },
+        _ => Failure { exit: Exit::Usage, error: error.into() },
+    }
 }
 
 fn config(arguments: &Arguments) -> Result<Config, Failure> {
@@ -109,8 +119,8 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             message_bytes: arguments.max_message_bytes,
             connections: arguments.max_connections,
             header_read_timeout: seconds("--header-timeout", arguments.header_timeout)?,
+            exchange_timeout: seconds("--exchange-timeout", arguments.exchange_timeout)?,
             idle_timeout: seconds("--idle-timeout", arguments.idle_timeout)?,
-            ..Limits::default()
         },
         publisher: Publisher {
             events_per_second: rate,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sockrates_core::document::Document;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Placement, Plan, TrialSpec};
+use sockrates_core::plan::{Placement, Plan};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::summary::Summary;
 use sockrates_core::units;

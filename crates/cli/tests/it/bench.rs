@@ -1,0 +1,108 @@
+//! `bench` from end to end, into a temporary folder.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{SHORT, json, only_run, scenario, sockrates};
+
+const LANES: [&str; 7] = [
+    "tcp-per-request",
+    "tcp-persistent",
+    "http1-per-request",
+    "http1-persistent",
+    "websocket-per-request",
+    "websocket-persistent",
+    "http1-persistent@hyper",
+];
+
+fn schema(name: &str) -> Value {
+    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v1.json")))
+}
+
+#[test]
+fn a_short_bench_yields_every_file_of_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let file = scenario(folder.path(), &LANES, SHORT);
+    let output = sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "2", "--seed", "5", "--json", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
+    let summary: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+
+    let run = only_run(&results);
+    assert_eq!(json(&run.join("summary.json")), summary);
+    for file in ["run.json", "summary.csv", "histograms.hlog", "report.md", "report.html"] {
+        assert!(run.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    assert!(run.join("charts/throughput.svg").exists() && run.join("charts/throughput.png").exists());
+    assert_eq!(std::fs::canonicalize(results.join("latest")).unwrap(), run.canonicalize().unwrap());
+
+    let manifest = json(&run.join("run.json"));
+    assert_eq!(manifest["status"], "complete");
+    assert!(jsonschema::is_valid(&schema("run-manifest"), &manifest));
+    assert!(jsonschema::is_valid(&schema("summary"), &summary));
+    let record_schema = schema("trial-record");
+    let records = std::fs::read_dir(run.join("trials")).unwrap();
+    let records: Vec<_> = records.map(|entry| json(&entry.unwrap().path())).collect();
+    assert_eq!(records.len(), 2 * LANES.len());
+    for record in &records {
+        assert!(jsonschema::is_valid(&record_schema, record));
+    }
+    for (cell, lane) in summary["cells"].as_array().unwrap().iter().zip(LANES) {
+        assert_eq!(cell["lane"], lane);
+        assert_eq!(cell["trials"]["valid"], 2, "{cell:#}");
+        assert!(cell["operations"]["verified"].as_u64().unwrap() > 0);
+        assert_eq!(cell["operations"]["failed"], 0, "{cell:#}");
+    }
+}
+
+#[test]
+fn a_record_repeats_its_trial() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let file = scenario(folder.path(), &["http1-per-request"], SHORT);
+    sockrates().arg("bench").arg(&file).args(["--blocks", "1", "--results"]).arg(&results).assert().success();
+    let trials = std::fs::read_dir(only_run(&results).join("trials")).unwrap();
+    let record = json(&trials.into_iter().next().unwrap().unwrap().path());
+    let again = sockrates().arg("trial").write_stdin(record["spec"].to_string()).assert().success();
+    let again: Value = serde_json::from_slice(&again.get_output().stdout).unwrap();
+    assert_eq!(again["spec"], record["spec"]);
+    assert_eq!(again["outcome"]["status"], "completed");
+    let measured = &again["measurement"];
+    let opened = measured["connections_opened"].as_u64().unwrap();
+    let verified = |span: &str| measured[span]["verified"].as_u64().unwrap();
+    assert_eq!(opened, verified("operations") + verified("warm_up"), "one connection a request");
+    // One connection of the trial's own looks whether the target is there.
+    assert_eq!(measured["server"]["connections_accepted"], opened + 1);
+    assert_eq!(measured["server"]["operations"], opened);
+}
+
+#[test]
+fn a_report_can_be_rebuilt_from_the_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let file = scenario(folder.path(), &["tcp-persistent", "http1-persistent"], SHORT);
+    sockrates().arg("bench").arg(&file).args(["--blocks", "1", "--results"]).arg(&results).assert().success();
+    let run = only_run(&results);
+    let before = std::fs::read(run.join("summary.json")).unwrap();
+    std::fs::remove_file(run.join("summary.json")).unwrap();
+    std::fs::remove_dir_all(run.join("charts")).unwrap();
+    sockrates().args(["report", "--results"]).arg(&results).assert().success();
+    assert_eq!(std::fs::read(run.join("summary.json")).unwrap(), before);
+    assert!(run.join("charts/throughput.svg").exists());
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let output = sockrates().args(["bench", "quick", "--dry-run", "--results"]).arg(&results).assert().success();
+    let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    assert!(text.contains("8 blocks") && text.contains("echo-closed.http1-persistent.c32"), "{text}");
+    assert!(!results.exists());
+}

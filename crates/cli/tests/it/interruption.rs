@@ -1,0 +1,102 @@
+//! Runs that do not end as planned: a signal, a server that dies.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::support::{SHORT, json, only_run, scenario};
+
+/// Starts a bench of many short trials and waits until its second block begins.
+fn started(file: &Path, results: &Path) -> Child {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_sockrates"))
+        .arg("bench")
+        .arg(file)
+        .args(["--blocks", "500", "--results"])
+        .arg(results)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(bench.stderr.take().unwrap());
+    let mut lines = stderr.lines().map(Result::unwrap);
+    lines.find(|line| line.starts_with("block 2 of")).expect("a line per block");
+    // The rest is read, so that the bench never waits for its reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    bench
+}
+
+fn pid(id: u32) -> Pid {
+    Pid::from_raw(id.try_into().unwrap())
+}
+
+#[test]
+fn a_signal_keeps_and_marks_what_was_measured() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let folder = tempfile::tempdir().unwrap();
+        let results = folder.path().join("results");
+        let mut bench = started(&scenario(folder.path(), &["http1-persistent"], SHORT), &results);
+        kill(pid(bench.id()), signal).unwrap();
+        assert_eq!(bench.wait().unwrap().code(), Some(code));
+        let run = only_run(&results);
+        assert_eq!(json(&run.join("run.json"))["status"], "partial");
+        assert_eq!(json(&run.join("summary.json"))["status"], "partial");
+        let trials = std::fs::read_dir(run.join("trials")).unwrap().count();
+        assert!((1..500).contains(&trials), "{trials}");
+        assert!(run.join("report.html").exists());
+    }
+}
+
+#[test]
+fn a_server_that_dies_is_a_failed_record_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let long = "timing = { warm_up_ms = 0, window_ms = 1000, drain_ms = 200, timeout_ms = 2000 }";
+    let file = scenario(folder.path(), &["http1-persistent"], long);
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_sockrates"))
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "2", "--quiet", "--results"])
+        .arg(&results)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    kill(first_server(bench.id()), Signal::SIGKILL).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(4));
+    let run = only_run(&results);
+    let mut records: Vec<Value> = std::fs::read_dir(run.join("trials"))
+        .unwrap()
+        .map(|entry| json(&entry.unwrap().path()))
+        .collect();
+    records.sort_by_key(|record| record["spec"]["index"].as_u64());
+    assert_eq!(records[0]["outcome"]["reason"], "server_lost", "{:#}", records[0]["outcome"]);
+    assert_eq!(records[1]["outcome"]["status"], "completed");
+    let summary = json(&run.join("summary.json"));
+    assert_eq!(summary["cells"][0]["trials"], serde_json::json!({ "valid": 1, "total": 2 }));
+}
+
+/// Waits for the bench's trial, and the trial's server to be ready: it listens, then it has threads.
+fn first_server(bench: u32) -> Pid {
+    for _ in 0..100_000 {
+        let server = children(bench).into_iter().flat_map(children).next();
+        if let Some(server) = server.filter(|server| thread_count(*server) > 1) {
+            return pid(server);
+        }
+        std::thread::yield_now();
+    }
+    panic!("the bench started no server");
+}
+
+fn thread_count(process: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count)
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}

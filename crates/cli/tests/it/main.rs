@@ -1,0 +1,9 @@
+//! The binary as a user meets it: commands, files, messages, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod bad_input;
+mod bench;
+mod interruption;
+mod support;
+mod verbs;

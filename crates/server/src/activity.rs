@@ -1,0 +1,202 @@
+//! What one connection is doing, and since when: enough to tell a slow or silent client from a good one.
+//!
+//! Time is counted in ticks, which the worker's sweeper advances. So an operation costs a few plain loads and stores,
+//! and neither a clock reading nor a timer. hyper's own header timer would be re-armed with each request, and would
+//! bound idle connections by the same time as request heads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::Limits;
+
+/// The worker's coarse clock.
+pub(crate) type Ticks = Arc<AtomicU32>;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Nothing is owed by either side.
+    Idle,
+    /// A request head has begun.
+    Head,
+    /// A request or message has begun, and is not yet answered.
+    Exchange,
+    /// The HTTP reply has been handed to hyper; once it is flushed, the connection is idle.
+    Replying,
+}
+
+/// The activity of one connection. Shared by its stream, its protocol and the sweeper, all of one thread; atomic only
+/// because hyper demands that an upgradable stream may change threads.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    ticks: Ticks,
+    progress: AtomicU32,
+    since: AtomicU32,
+    stage: AtomicU8,
+    lingers: AtomicBool,
+}
+
+impl Activity {
+    pub(crate) fn new(ticks: Ticks) -> Self {
+        let now = ticks.load(Relaxed);
+        Self {
+            ticks,
+            progress: AtomicU32::new(now),
+            since: AtomicU32::new(now),
+            stage: AtomicU8::new(Stage::Idle as u8),
+            lingers: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that bytes came in; they begin `first` if nothing was under way.
+    #[inline]
+    pub(crate) fn received(&self, first: Stage) {
+        self.sent();
+        if self.is_in(Stage::Idle) {
+            self.enter(first);
+        }
+    }
+
+    /// Notes that bytes went out.
+    #[inline]
+    pub(crate) fn sent(&self) {
+        self.progress.store(self.ticks.load(Relaxed), Relaxed);
+    }
+
+    /// Notes that all bytes handed to the stream went out.
+    #[inline]
+    pub(crate) fn flushed(&self) {
+        if self.is_in(Stage::Replying) {
+            self.enter(Stage::Idle);
+        }
+    }
+
+    /// Begins a stage and its time limit.
+    #[inline]
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.since.store(self.ticks.load(Relaxed), Relaxed);
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    /// Goes from the exchange to its reply, within the same time limit.
+    #[inline]
+    pub(crate) fn reply(&self) {
+        self.stage.store(Stage::Replying as u8, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_in(&self, stage: Stage) -> bool {
+        self.stage.load(Relaxed) == stage as u8
+    }
+
+    /// Says whether closing must wait for the client's end, because it may still be sending what nobody will read: a
+    /// close with unread bytes resets the connection, and may take away the reply that says why.
+    pub(crate) fn set_lingers(&self, lingers: bool) {
+        self.lingers.store(lingers, Relaxed);
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.load(Relaxed)
+    }
+
+    /// Returns whether the client took longer than it may.
+    pub(crate) fn is_overdue(&self, allowed: &Allowed) -> bool {
+        let now = self.ticks.load(Relaxed);
+        let passed = |since: &AtomicU32| now.wrapping_sub(since.load(Relaxed));
+        let stage_limit = match self.stage.load(Relaxed) {
+            stage if stage == Stage::Idle as u8 => u32::MAX,
+            stage if stage == Stage::Head as u8 => allowed.head,
+            _ => allowed.exchange,
+        };
+        passed(&self.progress) > allowed.idle || passed(&self.since) > stage_limit
+    }
+}
+
+/// The time limits in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// The length of a tick.
+    pub(crate) tick: Duration,
+    head: u32,
+    exchange: u32,
+    idle: u32,
+}
+
+impl Allowed {
+    /// Takes a tick that is short against each limit, yet costs nothing that a measurement could see.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let Limits {
+            header_read_timeout: head,
+            exchange_timeout: exchange,
+            idle_timeout: idle,
+            ..
+        } = *limits;
+        let tick = (head.min(exchange).min(idle) / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
+        let ticks = |limit: Duration| {
+            u32::try_from(limit.as_nanos().div_ceil(tick.as_nanos())).unwrap_or(u32::MAX)
+        };
+        Self {
+            tick,
+            head: ticks(head),
+            exchange: ticks(exchange),
+            idle: ticks(idle),
+        }
+    }
+}
+
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(activity: &Activity, ticks: u32) -> bool {
+        activity.ticks.fetch_add(ticks, Relaxed);
+        // Ticks of one second: head 10, exchange 60, idle 120.
+        activity.is_overdue(&Allowed::new(&Limits::default()))
+    }
+
+    #[test]
+    fn silence_is_allowed_up_to_its_limit() {
+        let activity = Activity::new(Ticks::default());
+        assert!(!after(&activity, 120));
+        assert!(after(&activity, 1));
+        activity.sent();
+        assert!(!after(&activity, 120));
+    }
+
+    #[test]
+    fn a_trickled_head_is_overdue_in_spite_of_its_progress() {
+        let activity = Activity::new(Ticks::default());
+        assert!(!after(&activity, 100));
+        for _ in 0..10 {
+            activity.received(Stage::Head);
+            assert!(!after(&activity, 1));
+        }
+        activity.received(Stage::Head);
+        assert!(after(&activity, 1));
+    }
+
+    #[test]
+    fn reply_and_request_share_a_limit_which_ends_with_the_flush() {
+        let activity = Activity::new(Ticks::default());
+        activity.enter(Stage::Exchange);
+        assert!(!after(&activity, 40));
+        activity.reply();
+        assert!(!after(&activity, 20));
+        assert!(after(&activity, 1));
+        activity.flushed();
+        assert!(!after(&activity, 50));
+        assert!(activity.is_in(Stage::Idle));
+    }
+
+    #[test]
+    fn a_wrapped_clock_changes_nothing() {
+        let activity = Activity::new(Arc::new(AtomicU32::new(u32::MAX - 5)));
+        assert!(!after(&activity, 120));
+        assert!(after(&activity, 1));
+    }
+}

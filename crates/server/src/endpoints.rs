@@ -1,0 +1,100 @@
+//! What the HTTP endpoints answer.
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use sockrates_core::target::DEFAULT_TOPIC;
+
+use crate::reply::{self, BINARY, Refusal, Reply, TEXT};
+use crate::topic::Topic;
+use crate::worker::Shared;
+
+/// Answers with the request's body. A body that arrives in one piece is not copied.
+pub(crate) async fn echo(body: Incoming, limit: usize) -> Result<Reply, Refusal> {
+    Ok(reply::ok(BINARY, whole(body, limit).await?))
+}
+
+/// Answers with the beginning of the payload.
+pub(crate) fn payload(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
+    let bytes = parameter(query, "bytes")
+        .and_then(|value| value.parse::<usize>().ok())
+        .filter(|bytes| *bytes <= shared.limits.message_bytes)
+        .ok_or(Refusal::Malformed(
+            "bytes must be a number up to the limit of messages\n",
+        ))?;
+    Ok(reply::ok(BINARY, shared.payload().slice(..bytes)))
+}
+
+/// Answers with the updates after a sequence.
+pub(crate) fn poll(query: &str, topic: &Topic) -> Result<Reply, Refusal> {
+    if parameter(query, "topic").unwrap_or(DEFAULT_TOPIC) != DEFAULT_TOPIC {
+        return Err(Refusal::Unknown("no such topic\n"));
+    }
+    let since = match parameter(query, "since") {
+        None => 0,
+        Some(value) => value
+            .parse()
+            .map_err(|_| Refusal::Malformed("since must be a sequence number\n"))?,
+    };
+    let (mut reply, head) = match topic.after(since) {
+        Some(news) => (reply::ok(TEXT, news.lines), news.head),
+        // Whoever knows more than there is has followed another server; silence would hide that for ever.
+        None if since > topic.head() => {
+            return Err(Refusal::Malformed("since is beyond the latest update\n"));
+        }
+        None => (reply::no_content(), since),
+    };
+    reply.headers_mut().insert(HEAD, HeaderValue::from(head));
+    Ok(reply)
+}
+
+/// Answers that the server is there.
+pub(crate) fn health() -> Reply {
+    reply::ok(TEXT, Bytes::from_static(b"ok"))
+}
+
+/// Collects a body of bounded length.
+async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+    // The announced length; nothing is read, nor a waiting client told to go on, when it is too much.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(Refusal::TooLong);
+    }
+    let Some(first) = piece(&mut body, limit).await? else {
+        return Ok(Bytes::new());
+    };
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(announced.max(first.len()));
+    all.extend_from_slice(&first);
+    while let Some(next) = piece(&mut body, limit - all.len()).await? {
+        all.extend_from_slice(&next);
+    }
+    Ok(all.freeze())
+}
+
+/// Returns the next bytes of a body for which there is still so much room; `None` at its end. Trailers are ignored.
+async fn piece(body: &mut Incoming, room: usize) -> Result<Option<Bytes>, Refusal> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::Malformed("broken body\n"))?;
+        match frame.into_data() {
+            Ok(bytes) if bytes.len() > room => return Err(Refusal::TooLong),
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(_trailers) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Finds a parameter's first value. Values are taken as they are: none that means anything here needs an escape.
+fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))
+}
+
+/// Carries the latest sequence, so that a client can begin with the present.
+const HEAD: HeaderName = HeaderName::from_static("x-sockrates-head");

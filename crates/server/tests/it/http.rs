@@ -1,0 +1,161 @@
+//! Requests and replies over HTTP/1.1.
+
+use sockrates_core::payload::{self, PayloadKind};
+
+use crate::support::{Client, echo_head, pattern, server};
+
+#[test]
+fn bodies_come_back_as_they_were() {
+    let server = server();
+    let mut client = Client::http(&server);
+    for length in [0, 1, 125, 8192, 64 << 10, 1 << 20] {
+        let body = pattern(length);
+        let reply = client.echo(&body);
+        assert_eq!(reply.status, 200);
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/octet-stream")
+        );
+        assert_eq!(reply.header("content-length"), Some(&*length.to_string()));
+        assert!(reply.header("date").is_some());
+        assert!(reply.body == body, "{length}");
+    }
+    let usage = server.stop();
+    assert_eq!((usage.connections_accepted, usage.operations), (1, 6));
+}
+
+#[test]
+fn chunked_bodies_come_back_whole() {
+    let server = server();
+    let mut client = Client::http(&server);
+    client.send("POST /echo HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("3\r\nabc\r\n");
+    client.send("5;extension=1\r\ndefgh\r\n0\r\ntrailer: x\r\n\r\n");
+    assert_eq!(client.reply().text(), "abcdefgh");
+    assert_eq!(client.echo(b"next").text(), "next");
+}
+
+#[test]
+fn a_body_in_single_bytes_comes_back_whole() {
+    let server = server();
+    let mut client = Client::http(&server);
+    let request = [echo_head(20, "").as_bytes(), &pattern(20)].concat();
+    for byte in request {
+        client.send([byte]);
+    }
+    assert_eq!(client.reply().body, pattern(20));
+}
+
+#[test]
+fn a_client_may_ask_before_it_sends() {
+    let server = server();
+    let mut client = Client::http(&server);
+    client.send(echo_head(3, "Expect: 100-continue\r\n"));
+    assert_eq!(client.reply().status, 100);
+    client.send("abc");
+    assert_eq!(client.reply().text(), "abc");
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = server();
+    let mut client = Client::http(&server);
+    let requests: String = (0..20)
+        .map(|k| echo_head(2, "") + &format!("{k:02}"))
+        .collect();
+    client.send(requests);
+    for k in 0..20 {
+        assert_eq!(client.reply().text(), format!("{k:02}"));
+    }
+}
+
+#[test]
+fn payload_is_the_beginning_of_a_known_stream() {
+    let server = server();
+    let mut client = Client::http(&server);
+    for length in [0, 1, 1000, 1 << 20] {
+        let reply = client.get(&format!("/payload?bytes={length}"));
+        assert_eq!(reply.status, 200);
+        assert!(
+            reply.body == payload::generate(PayloadKind::Binary, length, 0, 0),
+            "{length}"
+        );
+    }
+    for query in [
+        "",
+        "?bytes=",
+        "?bytes=x",
+        "?bytes=-1",
+        "?other=1",
+        "?bytes=1048577",
+    ] {
+        assert_eq!(
+            client.get(&format!("/payload{query}")).status,
+            400,
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn the_server_closes_first_when_asked_to() {
+    let server = server();
+    for request in [
+        echo_head(0, "Connection: close\r\n"),
+        "GET /healthz HTTP/1.0\r\n\r\n".to_string(),
+    ] {
+        let mut client = Client::http(&server);
+        assert_eq!(client.request(&request).status, 200);
+        client.expect_end();
+    }
+}
+
+#[test]
+fn health_is_told() {
+    let server = server();
+    assert_eq!(Client::http(&server).get("/healthz").text(), "ok");
+    assert_eq!(server.stop().operations, 0);
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_the_connection_lives_on() {
+    let server = server();
+    let mut client = Client::http(&server);
+    for (method, path, status, allow) in [
+        ("GET", "/", 404, None),
+        ("POST", "/echo/", 404, None),
+        ("GET", "/echo", 405, Some("POST")),
+        ("PUT", "/echo", 405, Some("POST")),
+        ("POST", "/payload?bytes=1", 405, Some("GET")),
+        ("DELETE", "/updates/poll", 405, Some("GET")),
+        ("POST", "/ws/echo", 405, Some("GET")),
+        ("OPTIONS", "/healthz", 405, Some("GET")),
+        ("OPTIONS", "*", 404, None),
+    ] {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n");
+        let reply = client.request(&request);
+        assert_eq!(
+            (reply.status, reply.header("allow")),
+            (status, allow),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(client.echo(b"still here").text(), "still here");
+    assert_eq!(server.stop().operations, 1);
+}
+
+#[test]
+fn broken_requests_are_refused_and_end_the_connection() {
+    let server = server();
+    for request in [
+        "NONSENSE\r\n\r\n".to_string(),
+        "POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: x\r\n\r\n".to_string(),
+        "POST /echo HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
+            .to_string(),
+    ] {
+        let mut client = Client::http(&server);
+        assert_eq!(client.request(&request).status, 400, "{request}");
+        client.expect_end();
+    }
+}
