@@ -55,8 +55,9 @@ impl Floor {
 
     /// Reads until so many bytes are there; false when the client closes before.
     async fn fill(&mut self, bytes: usize) -> std::io::Result<bool> {
-        if self.buffer.len() < bytes {
-            self.buffer.resize(bytes, 0);
+        // With room for one byte more: a read that leaves room shows that the socket is empty, which saves asking it.
+        if self.buffer.len() <= bytes {
+            self.buffer.resize(bytes + 1, 0);
         }
         while self.filled < bytes {
             match self.stream.read(&mut self.buffer[self.filled..]).await? {
