@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::Config;
 
@@ -73,8 +74,18 @@ pub(crate) fn check(config: &Config) -> Result<(), StartError> {
             "the rate of events must be from 0 to 1000000 a second",
         ),
         (
-            publisher.payload_bytes as usize <= limits.message_bytes,
+            publisher.events_per_second <= 0.0
+                || publisher.payload_bytes as usize <= limits.message_bytes,
             "the payload of events must not be longer than the limit of messages",
+        ),
+        (
+            ![
+                limits.header_read_timeout,
+                limits.exchange_timeout,
+                limits.idle_timeout,
+            ]
+            .contains(&Duration::ZERO),
+            "time limits must be above 0",
         ),
     ];
     match rules.into_iter().find(|(holds, _)| !holds) {

@@ -103,6 +103,7 @@ fn senseless_settings_are_refused() {
         },
         limits(|limits| limits.header_bytes = 0),
         limits(|limits| limits.message_bytes = 1 << 31),
+        limits(|limits| limits.idle_timeout = std::time::Duration::ZERO),
         publisher(f64::NAN, 1),
         publisher(-1.0, 1),
         publisher(1.0, u32::MAX),

@@ -76,10 +76,10 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         // Only so that a bug fails a test rather than hangs it.
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_mins(1)))
             .unwrap();
         stream
-            .set_write_timeout(Some(Duration::from_secs(60)))
+            .set_write_timeout(Some(Duration::from_mins(1)))
             .unwrap();
         Self { stream }
     }
@@ -96,7 +96,7 @@ impl Client {
     /// Sends until the server has cut the connection.
     pub(crate) fn send_until_cut(&mut self) {
         let error = loop {
-            if let Err(error) = self.stream.write(&[b'x'; 1 << 16]) {
+            if let Err(error) = self.stream.write(&[b'x'; 1 << 14]) {
                 break error.kind();
             }
         };
