@@ -62,7 +62,10 @@ fn cell_summary(view: &CellView<'_>) -> CellSummary {
 fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
     let cell = view.cell;
     let client = cell.lane.client.as_deref().unwrap_or("lean");
-    let mut factors = vec![("wait", cell.wait.name().to_owned()), ("client", client.to_owned())];
+    let mut factors = vec![
+        ("wait", cell.wait.name().to_owned()),
+        ("client", client.to_owned()),
+    ];
     match &cell.workload {
         Workload::Echo { payload, .. } => {
             factors.push(("payload", text::payload(*payload).to_owned()));

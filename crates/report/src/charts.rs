@@ -120,7 +120,11 @@ pub(crate) fn draw(view: &View<'_>) -> Vec<Drawn> {
 fn origin(view: &View<'_>) -> String {
     let manifest = &view.dataset.manifest;
     let version = &manifest.fingerprint.version;
-    format!("run {} · sockrates {}", text::line(&manifest.run_id), text::line(version))
+    format!(
+        "run {} · sockrates {}",
+        text::line(&manifest.run_id),
+        text::line(version)
+    )
 }
 
 /// Says what a picture of one load point holds.
@@ -141,5 +145,68 @@ fn network(view: &View<'_>) -> String {
     match scope.strip_prefix("On this machine, over ") {
         Some(network) => network.to_owned(),
         None => scope,
+    }
+}
+
+#[cfg(test)]
+#[path = "../tests/it/synthetic.rs"]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+mod synthetic;
+
+#[cfg(test)]
+mod tests {
+    use sockrates_core::plan::Plan;
+    use sockrates_core::profile;
+
+    use super::*;
+    use scene::{Frame, Mark};
+
+    #[test]
+    fn charts_have_names_and_ask_questions() {
+        let stems: std::collections::BTreeSet<_> = charts().map(|(stem, _)| stem).collect();
+        assert_eq!(stems.len(), CHARTS.len());
+        let is_asked =
+            |chart: &Chart| chart.question.ends_with('?') && chart.reading.ends_with('.');
+        assert!(CHARTS.iter().all(is_asked));
+    }
+
+    #[test]
+    fn no_text_leaves_its_picture_or_covers_another() {
+        for profile in profile::profiles() {
+            let scenarios = profile.resolve(&profile::scenarios()).unwrap();
+            let plan = Plan::new(&profile.name, &scenarios, 2, 42);
+            let dataset = synthetic::dataset(plan, |spec| synthetic::realistic(spec, 200));
+            let drawn = draw(&View::new(&dataset));
+            assert!(drawn.len() > 6, "{}", profile.name);
+            for chart in drawn {
+                check(&chart);
+            }
+        }
+    }
+
+    fn check(chart: &Drawn) {
+        let scene = &chart.scene;
+        let mut texts: Vec<(&str, Frame)> = Vec::new();
+        for mark in &scene.marks {
+            let Mark::Text(text) = mark else { continue };
+            let frame = text.frame();
+            let is_inside = frame.left >= 0.0
+                && frame.top >= 0.0
+                && frame.right <= scene.width
+                && frame.bottom <= scene.height;
+            assert!(
+                is_inside,
+                "{}: {:?} leaves: {frame:?}",
+                chart.stem, text.text
+            );
+            for (other, space) in &texts {
+                let is_apart = frame.left >= space.right
+                    || frame.right <= space.left
+                    || frame.top >= space.bottom - 1.0
+                    || frame.bottom <= space.top + 1.0;
+                assert!(is_apart, "{}: {:?} covers {other:?}", chart.stem, text.text);
+            }
+            texts.push((&text.text, frame));
+        }
     }
 }

@@ -12,15 +12,19 @@ use sockrates_core::manifest::RunManifest;
 use sockrates_core::plan::Cell;
 use sockrates_core::record::TrialRecord;
 
+use crate::course::Course;
+
 /// Everything known about one run.
 #[derive(Debug)]
 pub struct Dataset {
     /// What was asked, and on what it ran.
     pub manifest: RunManifest,
-    /// The readable records, in the order of measuring.
+    /// The readable records, in the order of measuring; their slices are empty, since they are kept condensed.
     pub records: Vec<TrialRecord>,
     /// The trial files that could not be used (paths relative to the run), each with the reason.
     pub damaged: Vec<(PathBuf, String)>,
+    /// The condensed slices of each record.
+    pub(crate) courses: Vec<Course>,
 }
 
 /// Says why a run cannot be read at all.
@@ -62,27 +66,42 @@ impl Dataset {
     pub fn load(run: &Path) -> Result<Self, LoadError> {
         let manifest = load_manifest(&run.join("run.json"))?;
         let files = trial_files(&run.join("trials"))?;
-        let mut dataset = Self {
-            manifest,
-            records: Vec::with_capacity(files.len()),
-            damaged: Vec::new(),
-        };
-        let cells: HashMap<_, _> = dataset
-            .manifest
-            .plan
-            .cells
-            .iter()
-            .map(|cell| (cell.id.clone(), cell.clone()))
-            .collect();
+        let cells = &manifest.plan.cells;
+        let cells = cells.iter().map(|cell| (cell.id.as_str(), cell)).collect();
         let mut seen = HashSet::new();
+        let (mut trials, mut damaged) = (Vec::with_capacity(files.len()), Vec::new());
         for (path, parsed) in files.iter().zip(parse_all(&files)) {
-            match parsed.and_then(|record| belonging(record, &cells, &mut seen)) {
-                Ok(record) => dataset.records.push(record),
-                Err(reason) => dataset.damaged.push((relative(path, run), reason)),
+            match parsed.and_then(|trial| belonging(trial, &cells, &mut seen)) {
+                Ok(trial) => trials.push(trial),
+                Err(reason) => damaged.push((relative(path, run), reason)),
             }
         }
-        dataset.records.sort_by_key(|record| record.spec.index);
-        Ok(dataset)
+        Ok(Self::of_trials(manifest, trials, damaged))
+    }
+
+    /// Makes a dataset of records that are already in memory.
+    pub fn new(
+        manifest: RunManifest,
+        records: Vec<TrialRecord>,
+        damaged: Vec<(PathBuf, String)>,
+    ) -> Self {
+        let trials = records.into_iter().map(condensed).collect();
+        Self::of_trials(manifest, trials, damaged)
+    }
+
+    fn of_trials(
+        manifest: RunManifest,
+        mut trials: Vec<(TrialRecord, Course)>,
+        damaged: Vec<(PathBuf, String)>,
+    ) -> Self {
+        trials.sort_by_key(|(record, _)| record.spec.index);
+        let (records, courses) = trials.into_iter().unzip();
+        Self {
+            manifest,
+            records,
+            damaged,
+            courses,
+        }
     }
 }
 
@@ -126,7 +145,11 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
         let is_hidden = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !is_hidden && path.extension().is_some_and(|extension| extension == "json") {
+        if !is_hidden
+            && path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+        {
             files.push(path);
         }
     }
@@ -135,7 +158,7 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 /// Parses on all CPUs: inflating the histograms is most of the work of a report.
-fn parse_all(files: &[PathBuf]) -> Vec<Result<TrialRecord, String>> {
+fn parse_all(files: &[PathBuf]) -> Vec<Result<(TrialRecord, Course), String>> {
     let share = files.len().div_ceil(workers()).max(1);
     thread::scope(|scope| {
         let threads: Vec<_> = files
@@ -149,25 +172,31 @@ fn parse_all(files: &[PathBuf]) -> Vec<Result<TrialRecord, String>> {
     })
 }
 
-fn parse(path: &Path) -> Result<TrialRecord, String> {
+fn parse(path: &Path) -> Result<(TrialRecord, Course), String> {
     let json = fs::read(path).map_err(|error| error.to_string())?;
-    document::parse(&json).map_err(|error| error.to_string())
+    let record = document::parse(&json).map_err(|error| error.to_string())?;
+    Ok(condensed(record))
+}
+
+fn condensed(mut record: TrialRecord) -> (TrialRecord, Course) {
+    let course = Course::take(&mut record);
+    (record, course)
 }
 
 /// Accepts a record that is one of this run's planned trials, and the first of its kind.
 fn belonging(
-    record: TrialRecord,
-    cells: &HashMap<String, Cell>,
+    trial: (TrialRecord, Course),
+    cells: &HashMap<&str, &Cell>,
     seen: &mut HashSet<(String, u32)>,
-) -> Result<TrialRecord, String> {
-    let spec = &record.spec;
-    if cells.get(&spec.cell.id) != Some(&spec.cell) {
+) -> Result<(TrialRecord, Course), String> {
+    let spec = &trial.0.spec;
+    if cells.get(spec.cell.id.as_str()) != Some(&&spec.cell) {
         return Err("its cell is not one of the run's plan".to_owned());
     }
     if !seen.insert((spec.cell.id.clone(), spec.block)) {
         return Err("another file holds the same cell of the same block".to_owned());
     }
-    Ok(record)
+    Ok(trial)
 }
 
 fn relative(path: &Path, run: &Path) -> PathBuf {

@@ -10,8 +10,7 @@ use crate::text;
 use crate::view::{CellView, LoadPoint, View};
 
 /// What the brackets in all outputs are.
-pub(crate) const RANGES: &str =
-    "Ranges run from the smallest to the largest trial (for ratios: block); they are not confidence intervals.";
+pub(crate) const RANGES: &str = "Ranges run from the smallest to the largest trial (for ratios: block); they are not confidence intervals.";
 
 /// The floor: no protocol, so it is a reference and not a contender.
 pub(crate) const FLOOR: &str = "tcp";
@@ -28,7 +27,10 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
         text::line(&point.cell().scenario),
         point.load_text()
     );
-    let clauses: Vec<_> = [reuse(point), protocols(point)].into_iter().flatten().collect();
+    let clauses: Vec<_> = [reuse(point), protocols(point)]
+        .into_iter()
+        .flatten()
+        .collect();
     if clauses.is_empty() {
         format!("{scope}: {}.", single(point))
     } else {
@@ -38,10 +40,14 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
 
 /// Says where the numbers hold.
 pub(crate) fn scope(view: &View<'_>) -> String {
-    let elsewhere = view.dataset.records.iter().find_map(|record| match record.spec.target {
-        Target::Running { http, .. } if !http.ip().is_loopback() => Some(http.ip()),
-        _ => None,
-    });
+    let elsewhere = view
+        .dataset
+        .records
+        .iter()
+        .find_map(|record| match record.spec.target {
+            Target::Running { http, .. } if !http.ip().is_loopback() => Some(http.ip()),
+            _ => None,
+        });
     match elsewhere {
         Some(address) => format!("Between this machine and {address}"),
         None => "On this machine, over loopback".to_owned(),
@@ -60,19 +66,17 @@ fn leading_point<'a>(points: &'a [LoadPoint<'a>]) -> Option<&'a LoadPoint<'a>> {
 
 /// Says what a connection per request costs, transport by transport.
 fn reuse(point: &LoadPoint<'_>) -> Option<String> {
+    let mut is_first = true;
     let parts: Vec<_> = contenders(point)
         .filter_map(|transport| {
             let fresh = lane(point, transport, Lifecycle::PerRequest)?;
             let kept = lane(point, transport, Lifecycle::Persistent)?;
             let metric = point.main_metric();
             let ratio = ratio::paired(fresh, kept, metric, 0.5)?;
-            Some(format!(
-                "{} as long over {}{}{}",
-                with_range(&ratio),
-                text::transport(transport),
-                medians(fresh, kept, metric),
-                doubt(&ratio),
-            ))
+            let transport = text::transport(transport);
+            let medians = medians(fresh, kept, metric, std::mem::take(&mut is_first));
+            let (ratio, doubt) = (with_range(&ratio), doubt(&ratio));
+            Some(format!("{ratio} as long over {transport}{medians}{doubt}"))
         })
         .collect();
     let what = match point.main_metric() {
@@ -110,12 +114,19 @@ fn protocols(point: &LoadPoint<'_>) -> Option<String> {
             Some(if ratio.is_one_sided() {
                 format!("{slow} took {} as long as {fast}", with_range(&ratio))
             } else {
-                format!("{slow} and {fast} did not clearly differ, {}", with_range(&ratio))
+                format!(
+                    "{slow} and {fast} did not clearly differ, {}",
+                    with_range(&ratio)
+                )
             })
         })
         .collect();
-    (!parts.is_empty())
-        .then(|| format!("with the connection kept open, {}", text::sentence_list(&parts)))
+    (!parts.is_empty()).then(|| {
+        format!(
+            "with the connection kept open, {}",
+            text::sentence_list(&parts)
+        )
+    })
 }
 
 /// Says what there is when there is nothing to compare.
@@ -126,13 +137,21 @@ fn single(point: &LoadPoint<'_>) -> String {
         .iter()
         .filter_map(|cell| {
             let p50 = cell.merged_quantile(metric, 0.5)?;
-            Some(format!("{} over {}", units::time(p50), cell.cell.lane))
+            Some(format!(
+                "{} over {}",
+                units::time(p50),
+                text::line(&cell.cell.lane.to_string())
+            ))
         })
         .collect();
     if parts.is_empty() {
         return "too few operations were done to give a median".to_owned();
     }
-    format!("the p50 {} was {}", text::metric(metric), text::sentence_list(&parts))
+    format!(
+        "the p50 {} was {}",
+        text::metric(metric),
+        text::sentence_list(&parts)
+    )
 }
 
 /// Returns the transports to compare, without the floor unless there is nothing else; HTTP/1.1 first.
@@ -163,11 +182,17 @@ fn lane<'a>(
     point.cells.iter().find(is_it).copied()
 }
 
-fn medians(fresh: &CellView<'_>, kept: &CellView<'_>, metric: Metric) -> String {
+/// Writes both medians; what they are of is said once.
+fn medians(fresh: &CellView<'_>, kept: &CellView<'_>, metric: Metric, is_named: bool) -> String {
     let p50 = |cell: &CellView<'_>| cell.merged_quantile(metric, 0.5).map(units::time);
     match (p50(fresh), p50(kept)) {
         (Some(fresh), Some(kept)) => {
-            format!(" (p50 {} {fresh} against {kept})", text::metric(metric))
+            let name = if is_named {
+                format!("p50 {} ", text::metric(metric))
+            } else {
+                String::new()
+            };
+            format!(" ({name}{fresh} against {kept})")
         }
         _ => String::new(),
     }

@@ -43,8 +43,15 @@ pub(crate) fn hlog(view: &View<'_>) -> anyhow::Result<Vec<u8>> {
             let tag = tag(*metric, trial);
             let tag = Tag::new(&tag).context("a tag holds no comma, space or line break")?;
             writer
-                .write_histogram(histogram.counts(), start.saturating_sub(base), duration, Some(tag))
-                .map_err(|error| anyhow::anyhow!("write {} to the interval log: {error:?}", &*tag))?;
+                .write_histogram(
+                    histogram.counts(),
+                    start.saturating_sub(base),
+                    duration,
+                    Some(tag),
+                )
+                .map_err(|error| {
+                    anyhow::anyhow!("write {} to the interval log: {error:?}", &*tag)
+                })?;
         }
     }
     Ok(log)
@@ -52,5 +59,10 @@ pub(crate) fn hlog(view: &View<'_>) -> anyhow::Result<Vec<u8>> {
 
 fn tag(metric: Metric, trial: &Trial<'_>) -> String {
     let spec = &trial.record.spec;
-    format!("{}.{}.b{}", metric.name(), text::slug(&spec.cell.id), spec.block)
+    format!(
+        "{}.{}.b{}",
+        metric.name(),
+        text::slug(&spec.cell.id),
+        spec.block
+    )
 }

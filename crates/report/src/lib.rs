@@ -3,8 +3,13 @@
 //! Last in the flow: records → [`Dataset`] → [`summarize`] → files. All of it is derived and can be rebuilt from
 //! `run.json` and `trials/` at any time. Nothing here measures, and no network is known here.
 
+// The tests of charts fabricate runs with the same code as the integration tests.
+#[cfg(test)]
+extern crate self as sockrates_report;
+
 mod analysis;
 mod charts;
+mod course;
 mod dataset;
 mod finding;
 mod interval_log;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sockrates_core::failure::FailureKind;
+use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Wait;
 use sockrates_core::summary::{Interval, MetricSummary, Qualifier, Unit};
@@ -45,7 +46,8 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
 
 fn throughput(cell: &CellView<'_>) -> MetricSummary {
     let rates: Vec<_> = cell.valid.iter().filter_map(Trial::throughput).collect();
-    let is_limited = |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
+    let is_limited =
+        |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
     let limited = cell.valid.iter().filter(is_limited).count();
     let qualifier = qualifier(limited * 2 > cell.valid.len());
     over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
@@ -66,7 +68,12 @@ fn cpu_per_operation(cell: &CellView<'_>) -> Option<MetricSummary> {
     let costs: Option<Vec<_>> = cell.valid.iter().map(of_trial).collect();
     let costs = costs?;
     let value = median(&costs);
-    Some(over_trials(value, &costs, Qualifier::Equal, Unit::CpuNsPerOperation))
+    Some(over_trials(
+        value,
+        &costs,
+        Qualifier::Equal,
+        Unit::CpuNsPerOperation,
+    ))
 }
 
 fn percentile(cell: &CellView<'_>, metric: Metric, quantile: f64) -> MetricSummary {
@@ -76,7 +83,12 @@ fn percentile(cell: &CellView<'_>, metric: Metric, quantile: f64) -> MetricSumma
         .map(|(_, value)| value)
         .collect();
     let qualifier = qualifier(is_censored(cell, metric, quantile));
-    over_trials(cell.merged_quantile(metric, quantile), &single, qualifier, Unit::Ns)
+    over_trials(
+        cell.merged_quantile(metric, quantile),
+        &single,
+        qualifier,
+        Unit::Ns,
+    )
 }
 
 fn maximum(cell: &CellView<'_>, metric: Metric) -> MetricSummary {
@@ -84,7 +96,7 @@ fn maximum(cell: &CellView<'_>, metric: Metric) -> MetricSummary {
         .histograms(metric)
         .filter_map(|(_, histogram)| Some(histogram.max_ns()? as f64))
         .collect();
-    let value = cell.merged.get(&metric).and_then(|merged| merged.max_ns());
+    let value = cell.merged.get(&metric).and_then(Histogram::max_ns);
     let qualifier = qualifier(is_censored(cell, metric, 1.0));
     over_trials(value.map(|ns| ns as f64), &single, qualifier, Unit::Ns)
 }
@@ -105,11 +117,24 @@ fn is_censored(cell: &CellView<'_>, metric: Metric, quantile: f64) -> bool {
     metric != Metric::ScheduleLag && endless as f64 > issued as f64 * (1.0 - quantile) + 1e-6
 }
 
-fn over_trials(value: Option<f64>, single: &[f64], qualifier: Qualifier, unit: Unit) -> MetricSummary {
+fn over_trials(
+    value: Option<f64>,
+    single: &[f64],
+    qualifier: Qualifier,
+    unit: Unit,
+) -> MetricSummary {
     MetricSummary {
         value,
-        low: single.iter().copied().reduce(f64::min).filter(|_| value.is_some()),
-        high: single.iter().copied().reduce(f64::max).filter(|_| value.is_some()),
+        low: single
+            .iter()
+            .copied()
+            .reduce(f64::min)
+            .filter(|_| value.is_some()),
+        high: single
+            .iter()
+            .copied()
+            .reduce(f64::max)
+            .filter(|_| value.is_some()),
         interval: Interval::RangeOverTrials,
         qualifier,
         unit,

@@ -17,6 +17,8 @@ use crate::view::{CellView, LoadPoint, View};
 pub(crate) struct Table {
     pub(crate) title: String,
     pub(crate) detail: String,
+    /// What is counted per second: `messages` or `polls`.
+    pub(crate) operations: &'static str,
     /// Which time the percentiles are of: `service time`.
     pub(crate) time: String,
     /// The lane that ratios refer to; empty when there is none.
@@ -64,10 +66,16 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
         .filter_map(|cell| Some(row(cell, summary_of(cell)?, reference, metric)))
         .collect();
     Table {
-        title: format!("{}: {}", text::line(&point.cell().scenario), point.load_text()),
+        title: format!(
+            "{}: {}",
+            text::line(&point.cell().scenario),
+            point.load_text()
+        ),
         detail: format!("{}, {}", point.payload_text(), point.trials_text()),
+        operations: if point.is_echo() { "messages" } else { "polls" },
         time: text::metric(metric),
-        reference: reference.map_or_else(String::new, |cell| cell.cell.lane.to_string()),
+        reference: reference
+            .map_or_else(String::new, |cell| text::line(&cell.cell.lane.to_string())),
         rows,
     }
 }
@@ -90,7 +98,12 @@ fn reference<'a>(point: &LoadPoint<'a>, metric: Metric) -> Option<&'a CellView<'
         })
 }
 
-fn row(cell: &CellView<'_>, summary: &CellSummary, reference: Option<&CellView<'_>>, metric: Metric) -> Row {
+fn row(
+    cell: &CellView<'_>,
+    summary: &CellSummary,
+    reference: Option<&CellView<'_>>,
+    metric: Metric,
+) -> Row {
     let number = |name: &str| Number {
         value: text::value(summary.metrics.get(name)),
         range: text::range(summary.metrics.get(name)),
@@ -98,7 +111,7 @@ fn row(cell: &CellView<'_>, summary: &CellSummary, reference: Option<&CellView<'
     let lane = &summary.lane;
     let flags: Vec<_> = summary.flags.keys().map(|flag| text::flag(*flag)).collect();
     Row {
-        lane: lane.to_string(),
+        lane: text::line(&lane.to_string()),
         color: color(lane),
         marker: match style::of(lane).marker {
             style::Marker::Filled => "filled",
@@ -131,7 +144,11 @@ fn ratio(cell: &CellView<'_>, reference: Option<&CellView<'_>>, metric: Metric) 
     }
     ratio::paired(cell, reference, metric, 0.5).map_or_else(none, |paired| Number {
         value: text::times(paired.median),
-        range: format!("{}–{}", text::plain_ratio(paired.low), text::plain_ratio(paired.high)),
+        range: format!(
+            "{}–{}",
+            text::plain_ratio(paired.low),
+            text::plain_ratio(paired.high)
+        ),
     })
 }
 

@@ -13,7 +13,9 @@ pub(crate) fn markdown(story: &Story) -> Result<String, Error> {
     environment.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
     environment.set_formatter(markdown_formatter);
     environment.add_template("report.md", include_str!("templates/report.md.jinja"))?;
-    environment.get_template("report.md")?.render(context! { story => Serde(story) })
+    environment
+        .get_template("report.md")?
+        .render(context! { story => Serde(story) })
 }
 
 /// Renders `report.html`, with the pictures in the order of the story's charts.
@@ -37,7 +39,11 @@ fn environment<'a>() -> Environment<'a> {
     environment
 }
 
-fn markdown_formatter(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+fn markdown_formatter(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
     match value.as_str() {
         Some(text) if !value.is_safe() => Ok(out.write_str(&escaped_markdown(text))?),
         _ if value.is_safe() || value.is_number() => Ok(write!(out, "{value}")?),

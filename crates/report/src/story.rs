@@ -81,9 +81,11 @@ pub(crate) fn tell(view: &View<'_>, summary: &Summary, drawn: &[Drawn]) -> Story
         charts.push(Entry {
             stem: chart.stem.clone(),
             question: chart.question,
-            caption: chart.caption.clone(),
+            caption: text::line(&chart.caption),
             reading: chart.reading,
-            is_continued: charts.last().is_some_and(|last| last.question == chart.question),
+            is_continued: charts
+                .last()
+                .is_some_and(|last| last.question == chart.question),
         });
     }
     Story {
@@ -132,40 +134,54 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
     let mut notices = Vec::new();
     if dataset.manifest.status == RunStatus::Partial {
         let there = dataset.records.len();
-        notices.push(format!("This run is partial: {there} of {planned} planned trials have a record."));
+        notices.push(format!(
+            "This run is partial: {there} of {planned} planned trials have a record."
+        ));
     }
     if failed > 0 {
-        notices.push(format!("{failed} of {} trials failed and are in no number.", dataset.records.len()));
+        notices.push(format!(
+            "{failed} of {} trials failed and are in no number.",
+            dataset.records.len()
+        ));
     }
     if !dataset.damaged.is_empty() {
         let count = dataset.damaged.len();
-        notices.push(format!("{count} trial files could not be used and are in no number."));
+        notices.push(format!(
+            "{count} trial files could not be used and are in no number."
+        ));
     }
     if empty > 0 {
-        notices.push(format!("{empty} of {} cells have no valid trial.", view.cells.len()));
+        notices.push(format!(
+            "{empty} of {} cells have no valid trial.",
+            view.cells.len()
+        ));
     }
     notices
 }
 
 fn failed<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a TrialRecord, String)> {
-    view.dataset.records.iter().filter_map(|record| match &record.outcome {
-        Outcome::Completed => None,
-        Outcome::Failed { reason, message } => {
-            Some((record, format!("{}: {}", text::name_on_disk(reason), text::line(message))))
-        }
-    })
+    view.dataset
+        .records
+        .iter()
+        .filter_map(|record| match &record.outcome {
+            Outcome::Completed => None,
+            Outcome::Failed { reason, message } => Some((
+                record,
+                format!("{}: {}", text::name_on_disk(reason), text::line(message)),
+            )),
+        })
 }
 
 fn failed_trials(view: &View<'_>) -> Vec<Fact> {
     failed(view)
-        .map(|(record, why)| fact(record.spec.file_name(), &why))
+        .map(|(record, why)| fact(&record.spec.file_name(), &why))
         .collect()
 }
 
 fn damaged(view: &View<'_>) -> Vec<Fact> {
     let files = view.dataset.damaged.iter();
     files
-        .map(|(path, reason)| fact(path.display().to_string(), reason))
+        .map(|(path, reason)| fact(&path.display().to_string(), reason))
         .collect()
 }
 
@@ -184,7 +200,11 @@ pub(crate) fn flags(summary: &Summary) -> Vec<FlagEntry> {
             "all trials".to_owned()
         } else {
             let part = |(cell, count): &(&CellSummary, u32)| {
-                format!("{} ({count} of {})", text::line(&cell.id), cell.trials.total)
+                format!(
+                    "{} ({count} of {})",
+                    text::line(&cell.id),
+                    cell.trials.total
+                )
             };
             cells.iter().map(part).collect::<Vec<_>>().join(", ")
         },
@@ -206,7 +226,10 @@ fn failures(summary: &Summary) -> Vec<Fact> {
                 .then(|| format!("{} unfinished", cell.operations.unfinished));
             let parts: Vec<_> = kinds.chain(unfinished).collect();
             let verified = cell.operations.verified;
-            fact(cell.id.clone(), &format!("{}, beside {verified} verified", parts.join(", ")))
+            fact(
+                &cell.id,
+                &format!("{}, beside {verified} verified", parts.join(", ")),
+            )
         })
         .collect()
 }
@@ -215,17 +238,35 @@ fn environment(view: &View<'_>) -> Vec<Fact> {
     let manifest = &view.dataset.manifest;
     let print = &manifest.fingerprint;
     let placement = &manifest.placement;
-    let measurements = || view.dataset.records.iter().filter_map(|record| record.measurement.as_ref());
+    let measurements = || {
+        view.dataset
+            .records
+            .iter()
+            .filter_map(|record| record.measurement.as_ref())
+    };
     let isolation = distinct(measurements().map(|m| text::name_on_disk(&m.isolation)));
     let sockets = distinct(measurements().map(|m| {
-        let nodelay = if m.socket.nodelay { "TCP_NODELAY" } else { "Nagle's algorithm" };
+        let nodelay = if m.socket.nodelay {
+            "TCP_NODELAY"
+        } else {
+            "Nagle's algorithm"
+        };
         format!("{}, {nodelay}", m.socket.congestion_control)
     }));
     [
         ("fingerprint", print.id.clone()),
-        ("sockrates", format!("{} ({} build, {})", print.version, print.build_profile, print.rustc)),
+        (
+            "sockrates",
+            format!(
+                "{} ({} build, {})",
+                print.version, print.build_profile, print.rustc
+            ),
+        ),
         ("kernel", print.kernel.clone()),
-        ("CPU", format!("{} ({} usable)", print.cpu_model, print.cpus)),
+        (
+            "CPU",
+            format!("{} ({} usable)", print.cpu_model, print.cpus),
+        ),
         ("memory", format!("{} GiB", print.memory_gib)),
         ("hypervisor", print.hypervisor.clone()),
         ("clock source", print.clocksource.clone()),
@@ -238,16 +279,16 @@ fn environment(view: &View<'_>) -> Vec<Fact> {
     ]
     .into_iter()
     .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| fact(name.to_owned(), &value))
+    .map(|(name, value)| fact(name, &value))
     .collect()
 }
 
 fn repeat(view: &View<'_>) -> Vec<Fact> {
     let manifest = &view.dataset.manifest;
     vec![
-        fact("measure again".to_owned(), &manifest.command),
-        fact("seed".to_owned(), &manifest.plan.seed.to_string()),
-        fact("rebuild this report".to_owned(), &text::rebuild_command(manifest)),
+        fact("measure again", &manifest.command),
+        fact("seed", &manifest.plan.seed.to_string()),
+        fact("rebuild this report", &text::rebuild_command(manifest)),
     ]
 }
 
@@ -256,9 +297,9 @@ fn distinct(values: impl Iterator<Item = String>) -> String {
     values.into_iter().collect::<Vec<_>>().join("; ")
 }
 
-fn fact(name: String, value: &str) -> Fact {
+fn fact(name: &str, value: &str) -> Fact {
     Fact {
-        name: text::line(&name),
+        name: text::line(name),
         value: text::line(value),
     }
 }

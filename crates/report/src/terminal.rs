@@ -6,7 +6,7 @@ use sockrates_core::summary::Summary;
 
 use crate::dataset::Dataset;
 use crate::finding;
-use crate::numbers::{self, Number, Row, Table};
+use crate::numbers::{self, Row, Table};
 use crate::story;
 use crate::view::View;
 
@@ -30,50 +30,65 @@ pub fn terminal(dataset: &Dataset, summary: &Summary) -> String {
         text.push('\n');
     }
     for flag in flags {
-        paragraph(&mut text, &format!("{}: {} - {}", flag.name, flag.meaning, flag.cells), "  ");
+        paragraph(
+            &mut text,
+            &format!("{}: {} - {}", flag.name, flag.meaning, flag.cells),
+            "  ",
+        );
     }
     text
 }
 
 fn write_table(text: &mut String, table: &Table) {
     paragraph(text, &format!("{} ({})", table.title, table.detail), "  ");
-    let ratio = if table.reference.is_empty() { "" } else { "p50 ratio" };
-    let (p50, p99) = (format!("{} p50", table.time), "p99");
-    line(text, ["lane", "messages/s", &p50, "", p99, "", ratio, ""]);
+    let ratio = if table.reference.is_empty() {
+        ""
+    } else {
+        "ratio"
+    };
+    let p50 = format!("{} p50", table.time);
+    let rate = format!("{}/s", table.operations);
+    line(text, ["lane", &rate, "", &p50, "", "p99", ratio]);
     for row in &table.rows {
         line(text, cells(row));
     }
     if !table.reference.is_empty() {
-        paragraph(text, &format!("ratio to {}, median over blocks", table.reference), "  ");
+        writeln!(
+            text,
+            "  ratio: p50 against {}, median over blocks",
+            table.reference
+        )
+        .expect("writing to a string cannot fail");
     }
 }
 
-fn cells(row: &Row) -> [&str; 8] {
-    let Row {
-        throughput,
-        p50,
-        p99,
-        ratio,
-        ..
-    } = row;
-    // Ranges only where there is room: throughput's is in the reports.
-    let [a, b, c] = [p50, p99, ratio].map(|number: &Number| [number.value.as_str(), number.range.as_str()]);
-    [&row.lane, &throughput.value, a[0], a[1], b[0], b[1], c[0], c[1]]
+/// Ranges only where there is room: those of throughput and ratio are in the reports.
+fn cells(row: &Row) -> [&str; 7] {
+    let [p50, p99] = [&row.p50, &row.p99];
+    [
+        &row.lane,
+        &row.throughput.value,
+        &p50.value,
+        &p50.range,
+        &p99.value,
+        &p99.range,
+        &row.ratio.value,
+    ]
 }
 
-/// Lane names to the left, values to the right, ranges beside their values.
-fn line(text: &mut String, cells: [&str; 8]) {
-    let [lane, rate, p50, p50_range, p99, p99_range, ratio, ratio_range] = cells;
+/// Lane names to the left, values to the right, ranges beside their values; headings stand above the ranges.
+fn line(text: &mut String, cells: [&str; 7]) {
+    let [lane, rate, p50, p50_range, p99, p99_range, ratio] = cells;
     let lane: String = lane.chars().take(24).collect();
-    let line = if p50_range.is_empty() && p50.contains("p50") {
-        format!("  {lane:<24}{rate:>11}{p50:>20}{:>6}{p99:>9}{:>17}{ratio:>11}", "", "")
+    let wide = if p50.is_empty() {
+        format!("  {lane:<24}{rate:>11}   {p50_range:<25}{p99_range:>4}{ratio:>31}")
     } else {
         format!(
-            "  {lane:<24}{rate:>11}{p50:>9} {p50_range:<15}{p99:>10} {p99_range:<15}{ratio:>5} {ratio_range}"
+            "  {lane:<24}{rate:>11}{p50:>10} {p50_range:<17}{p99:>10} {p99_range:<17}{ratio:>7}"
         )
     };
-    let line: String = line.trim_end().chars().take(COLUMNS).collect();
-    writeln!(text, "{line}").expect("writing to a string cannot fail");
+    let wide: String = wide.trim_end().chars().take(COLUMNS).collect();
+    writeln!(text, "{wide}").expect("writing to a string cannot fail");
 }
 
 /// Breaks a text into lines, the second and later ones indented.

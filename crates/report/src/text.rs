@@ -43,7 +43,13 @@ pub(crate) fn line(text: &str) -> String {
     let mut line: String = text
         .chars()
         .take(MAX_CHARS)
-        .map(|c| if c.is_control() || is_format(c) { ' ' } else { c })
+        .map(|c| {
+            if c.is_control() || is_format(c) {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect();
     if text.chars().nth(MAX_CHARS).is_some() {
         line.push('…');
@@ -129,7 +135,13 @@ pub(crate) fn range(metric: Option<&MetricSummary>) -> String {
         return String::new();
     };
     let (low, high) = (number(low, unit), number(high, unit));
-    let unit_of = |text: &str| text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').to_owned();
+    if low == high {
+        return low;
+    }
+    let unit_of = |text: &str| {
+        text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+            .to_owned()
+    };
     let (low_unit, high_unit) = (unit_of(&low), unit_of(&high));
     if low_unit == high_unit {
         format!("{}–{high}", low.trim_end_matches(low_unit.as_str()))

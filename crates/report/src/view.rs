@@ -10,6 +10,7 @@ use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Load;
 use sockrates_core::{units, verdict};
 
+use crate::course::Course;
 use crate::dataset::Dataset;
 
 /// A run, grouped.
@@ -35,6 +36,7 @@ pub(crate) struct CellView<'a> {
 pub(crate) struct Trial<'a> {
     pub(crate) record: &'a TrialRecord,
     pub(crate) measurement: &'a Measurement,
+    pub(crate) course: &'a Course,
 }
 
 /// The cells that differ by their lane only.
@@ -45,9 +47,10 @@ pub(crate) struct LoadPoint<'a> {
 impl<'a> View<'a> {
     /// Groups and merges.
     pub(crate) fn new(dataset: &'a Dataset) -> Self {
-        let mut by_cell: BTreeMap<&str, Vec<&TrialRecord>> = BTreeMap::new();
-        for record in &dataset.records {
-            by_cell.entry(&record.spec.cell.id).or_default().push(record);
+        let mut by_cell: BTreeMap<&str, Vec<(&TrialRecord, &Course)>> = BTreeMap::new();
+        for (record, course) in dataset.records.iter().zip(&dataset.courses) {
+            let trials = by_cell.entry(&record.spec.cell.id).or_default();
+            trials.push((record, course));
         }
         let cells = &dataset.manifest.plan.cells;
         let cells = cells
@@ -76,16 +79,20 @@ impl<'a> View<'a> {
 /// Kept-open lanes first, controls last; the plan's order decides the rest, since the sort is stable.
 fn rank(cell: &Cell) -> (bool, bool) {
     let lane = &cell.lane;
-    (lane.client.is_some(), lane.lifecycle == Lifecycle::PerRequest)
+    (
+        lane.client.is_some(),
+        lane.lifecycle == Lifecycle::PerRequest,
+    )
 }
 
 impl<'a> CellView<'a> {
-    fn new(cell: &'a Cell, trials: Vec<&'a TrialRecord>) -> Self {
-        let counts = |record: &&'a TrialRecord| {
+    fn new(cell: &'a Cell, trials: Vec<(&'a TrialRecord, &'a Course)>) -> Self {
+        let counts = |(record, course): &(&'a TrialRecord, &'a Course)| {
             let measurement = record.measurement.as_ref()?;
             verdict::is_valid(record).then_some(Trial {
                 record,
                 measurement,
+                course,
             })
         };
         let valid: Vec<_> = trials.iter().filter_map(counts).collect();
@@ -97,7 +104,7 @@ impl<'a> CellView<'a> {
         }
         Self {
             cell,
-            trials,
+            trials: trials.into_iter().map(|(record, _)| record).collect(),
             valid,
             merged,
         }
@@ -181,7 +188,11 @@ impl LoadPoint<'_> {
     /// Returns the part of file names that tells load points apart.
     pub(crate) fn slug(&self) -> String {
         let cell = self.cell();
-        format!("{}-c{}", crate::text::slug(&cell.scenario), cell.connections)
+        format!(
+            "{}-c{}",
+            crate::text::slug(&cell.scenario),
+            cell.connections
+        )
     }
 
     /// Describes the load: `closed loop, 32 connections`.
@@ -194,10 +205,16 @@ impl LoadPoint<'_> {
         match cell.load {
             Load::Closed {} => format!("closed loop, {connections}"),
             Load::OpenConstant { rate_per_second } => {
-                format!("{} evenly spaced, {connections}", units::rate(rate_per_second))
+                format!(
+                    "{} evenly spaced, {connections}",
+                    units::rate(rate_per_second)
+                )
             }
             Load::OpenPoisson { rate_per_second } => {
-                format!("{} at random instants, {connections}", units::rate(rate_per_second))
+                format!(
+                    "{} at random instants, {connections}",
+                    units::rate(rate_per_second)
+                )
             }
             Load::Interval { interval_ms } => {
                 format!("a poll every {interval_ms} ms, {connections}")

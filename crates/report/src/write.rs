@@ -26,8 +26,15 @@ pub fn write(run: &Path, dataset: &Dataset) -> anyhow::Result<Summary> {
     let pictures = thread::scope(|scope| -> anyhow::Result<Vec<String>> {
         let log = scope.spawn(|| file("histograms.hlog", &interval_log::hlog(&view)?));
         file("summary.json", &document::to_json(&summary))?;
-        file("summary.csv", &tidy::csv(&summary).context("write summary.csv")?)?;
-        let pictures = write_charts(&run.join("charts"), &drawn, &text::comment(&summary.command));
+        file(
+            "summary.csv",
+            &tidy::csv(&summary).context("write summary.csv")?,
+        )?;
+        let pictures = write_charts(
+            &run.join("charts"),
+            &drawn,
+            &text::comment(&summary.command),
+        );
         log.join().expect("writing the log does not panic")?;
         pictures
     })?;
@@ -53,7 +60,9 @@ fn write_charts(folder: &Path, drawn: &[Drawn], command: &str) -> anyhow::Result
         Ok(done)
     };
     let mut pictures = thread::scope(|scope| -> anyhow::Result<Vec<(usize, String)>> {
-        let threads: Vec<_> = (0..workers().min(drawn.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..workers().min(drawn.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
         let mut pictures = Vec::with_capacity(drawn.len());
         for thread in threads {
             pictures.extend(thread.join().expect("drawing does not panic")?);

@@ -28,7 +28,11 @@ const SMALLEST: f64 = 1e-9;
 impl Axis {
     /// From 0 to a little more than `most`.
     pub(crate) fn linear(most: f64, places: (f64, f64)) -> Self {
-        let most = if most.is_finite() && most > 0.0 { most } else { 1.0 };
+        let most = if most.is_finite() && most > 0.0 {
+            most
+        } else {
+            1.0
+        };
         Self::new(Scale::Linear, (0.0, most), places)
     }
 
@@ -43,11 +47,13 @@ impl Axis {
         }
         let (low, high) = (low.log10(), high.log10());
         // At least a factor of two in all, and some air above and below.
-        let air = ((high - low) * 0.05).max((0.302 - (high - low)) / 2.0).max(0.03);
+        let air = ((high - low) * 0.05)
+            .max((0.302 - (high - low)) / 2.0)
+            .max(0.03);
         Self::new(Scale::Log, (low - air, high + air), places)
     }
 
-    /// Quantiles from 0 to `last`.
+    /// Quantiles from 0 to `last`; the smallest to be marked is the median.
     pub(crate) fn nines(last: f64, places: (f64, f64)) -> Self {
         Self::new(Scale::Nines, (0.0, nines(last).max(1.0)), places)
     }
@@ -78,8 +84,7 @@ impl Axis {
         match self.scale {
             Scale::Linear => linear_ticks(self.to, room),
             Scale::Log => log_ticks(self.from, self.to, room),
-            Scale::Nines => [0.0, 0.5]
-                .into_iter()
+            Scale::Nines => std::iter::once(0.5)
                 .chain((1..9).map(|count| 1.0 - 0.1f64.powi(count)))
                 .filter(|quantile| nines(*quantile) <= self.to + 1e-9)
                 .collect(),
@@ -108,13 +113,20 @@ fn linear_ticks(most: f64, room: f64) -> Vec<f64> {
 
 /// The densest of: 1-2-5, powers of ten, every second power, … that leaves room for the labels.
 fn log_ticks(from: f64, to: f64, room: f64) -> Vec<f64> {
-    #[expect(clippy::cast_possible_truncation, reason = "logarithms of finite numbers")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "logarithms of finite numbers"
+    )]
     let (first, last) = (from.floor() as i32, to.ceil() as i32);
     let within = |value: &f64| (from - 1e-9..=to + 1e-9).contains(&value.log10());
     let candidates = |mantissas: &[f64], every: i32| -> Vec<f64> {
         (first..=last)
             .filter(|power| power.rem_euclid(every) == 0)
-            .flat_map(|power| mantissas.iter().map(move |mantissa| mantissa * 10f64.powi(power)))
+            .flat_map(|power| {
+                mantissas
+                    .iter()
+                    .map(move |mantissa| mantissa * 10f64.powi(power))
+            })
             .filter(within)
             .collect()
     };
@@ -129,14 +141,18 @@ fn log_ticks(from: f64, to: f64, room: f64) -> Vec<f64> {
     if dense.len() as f64 <= room + 1.0 {
         return dense;
     }
-    (1..)
-        .map(|every| candidates(&[1.0], every))
+    let sparse = (1..).map(|every| candidates(&[1.0], every));
+    std::iter::once(candidates(&[1.0, 3.0], 1))
+        .chain(sparse)
         .find(|ticks| ticks.len() as f64 <= room + 1.0)
         .unwrap_or_default()
 }
 
 /// Names a time on an axis: `20 µs`, `1 ms`, `1.5 s`.
 pub(crate) fn time_label(ns: f64) -> String {
+    if ns == 0.0 {
+        return "0".to_owned();
+    }
     let (value, unit) = match ns {
         x if x < 999.5 => (ns, "ns"),
         x if x < 999.5e3 => (ns / 1e3, "µs"),
@@ -176,20 +192,32 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_that_fit() {
-        assert_eq!(linear_ticks(65_000.0, 5.0), [0.0, 20_000.0, 40_000.0, 60_000.0]);
+        assert_eq!(
+            linear_ticks(65_000.0, 5.0),
+            [0.0, 20_000.0, 40_000.0, 60_000.0]
+        );
         let ticks = Axis::log([15_000.0, 300_000.0].into_iter(), (400.0, 0.0)).ticks(40.0);
         let labels: Vec<_> = ticks.into_iter().map(time_label).collect();
         assert_eq!(labels, ["20 µs", "50 µs", "100 µs", "200 µs"]);
         let nines = Axis::nines(0.9995, (0.0, 500.0)).ticks(80.0);
         let labels: Vec<_> = nines.into_iter().map(percent_label).collect();
-        assert_eq!(labels, ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(labels, ["50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     #[test]
     fn axes_survive_degenerate_numbers() {
-        for values in [vec![], vec![0.0], vec![5.0], vec![f64::NAN, -1.0], vec![1e300, 1e-300]] {
+        for values in [
+            vec![],
+            vec![0.0],
+            vec![5.0],
+            vec![f64::NAN, -1.0],
+            vec![1e300, 1e-300],
+        ] {
             let axis = Axis::log(values.iter().copied(), (100.0, 0.0));
-            assert!(axis.place(5.0).is_finite() && axis.ticks(20.0).len() < 20, "{values:?}");
+            assert!(
+                axis.place(5.0).is_finite() && axis.ticks(20.0).len() < 20,
+                "{values:?}"
+            );
         }
         assert!(Axis::linear(0.0, (0.0, 100.0)).place(0.0).abs() < 1e-9);
         assert!(Axis::nines(f64::NAN, (0.0, 100.0)).place(0.5).is_finite());

@@ -13,16 +13,18 @@ const PANEL: f64 = 400.0;
 const NAMES: f64 = 196.0;
 const TICKS: f64 = 62.0;
 /// Lanes measured at the same number of connections stand this far apart, so that their ranges do not cover each other.
-const DODGE: f64 = 4.0;
+const DODGE: f64 = 7.0;
 
 /// Draws one panel per closed scenario that has at least two numbers of connections.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
     let mut scenarios: Vec<Vec<&LoadPoint<'_>>> = Vec::new();
-    for point in points.iter().filter(|point| point.is_closed() && point.has_data()) {
-        let same = |group: &&mut Vec<&LoadPoint<'_>>| {
-            group[0].cell().scenario == point.cell().scenario
-        };
+    for point in points
+        .iter()
+        .filter(|point| point.is_closed() && point.has_data())
+    {
+        let same =
+            |group: &&mut Vec<&LoadPoint<'_>>| group[0].cell().scenario == point.cell().scenario;
         match scenarios.iter_mut().find(same) {
             Some(group) => group.push(point),
             None => scenarios.push(vec![point]),
@@ -33,14 +35,17 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         return Vec::new();
     }
     let height = PANEL * scenarios.len() as f64;
-    let subtitle = format!("closed loops: p50 of the service time, median over all trials · {}", network(view));
+    let subtitle = format!(
+        "closed loops: p50 of the service time over all trials · {}",
+        network(view)
+    );
     let mut scene = layout::begin(question, &subtitle, height);
     let mut top = layout::body(&scene).top;
     for group in &scenarios {
         panel(&mut scene, group, top);
         top += PANEL;
     }
-    let note = "point: p50 of all trials · vertical bar: from the smallest to the largest trial";
+    let note = "point: p50 of all trials · bar: smallest to largest trial, often hidden by the point · lanes side by side";
     layout::end(&mut scene, note, &origin(view));
     vec![Picture {
         suffix: String::new(),
@@ -59,22 +64,50 @@ fn panel(scene: &mut Scene, group: &[&LoadPoint<'_>], top: f64) {
         bottom: top + PANEL - 50.0,
     };
     let title = fit(&point.cell().scenario, style::PANEL, 400.0);
-    scene.bold(title, (body.left, top + 14.0), style::PANEL, style::BLACK, Anchor::Start);
+    scene.bold(
+        title,
+        (body.left, top + 14.0),
+        style::PANEL,
+        style::BLACK,
+        Anchor::Start,
+    );
     let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(detail, (body.right, top + 14.0), style::TICK, style::GREY, Anchor::End);
-    let counts = group.iter().map(|point| f64::from(point.cell().connections));
-    let x = Axis::log(counts.clone(), (frame.left + 16.0, frame.right - 16.0));
-    let times = group.iter().flat_map(|point| &point.cells).flat_map(|cell| {
-        let (low, p50, high) = p50(cell).unwrap_or((0.0, 0.0, 0.0));
-        [low, p50, high]
-    });
+    scene.text(
+        detail,
+        (body.right, top + 14.0),
+        style::TICK,
+        style::GREY,
+        Anchor::End,
+    );
+    let counts = group
+        .iter()
+        .map(|point| f64::from(point.cell().connections));
+    let x = Axis::log(counts.clone(), (frame.left + 20.0, frame.right - 20.0));
+    let times = group
+        .iter()
+        .flat_map(|point| &point.cells)
+        .flat_map(|cell| {
+            let (low, p50, high) = p50(cell).unwrap_or((0.0, 0.0, 0.0));
+            [low, p50, high]
+        });
     let y = Axis::log(times, (frame.bottom, frame.top));
     layout::y_axis(scene, frame, &y, time_label, 42.0);
     layout::y_title(scene, frame, body.left, "service time, p50");
-    scene.line(vec![(frame.left, frame.bottom), (frame.right, frame.bottom)], style::AXIS, 1.0, Dash::Solid);
+    scene.line(
+        vec![(frame.left, frame.bottom), (frame.right, frame.bottom)],
+        style::AXIS,
+        1.0,
+        Dash::Solid,
+    );
     for count in counts {
         let at = (x.place(count), frame.bottom + 17.0);
-        scene.text(format!("{count:.0}"), at, style::TICK, style::GREY, Anchor::Middle);
+        scene.text(
+            format!("{count:.0}"),
+            at,
+            style::TICK,
+            style::GREY,
+            Anchor::Middle,
+        );
     }
     layout::x_title(scene, frame, "connections");
     lanes(scene, group, &x, &y, frame);
@@ -93,17 +126,18 @@ fn lanes(scene: &mut Scene, group: &[&LoadPoint<'_>], x: &Axis, y: &Axis, frame:
         let shift = (index as f64 - (lanes.len() - 1) as f64 / 2.0) * DODGE;
         let mut line: Vec<Point> = Vec::new();
         for cell in group.iter().flat_map(|point| &point.cells) {
-            let Some((low, p50, high)) = (cell.cell.lane == **lane).then(|| p50(cell)).flatten() else {
+            let Some((low, p50, high)) = (cell.cell.lane == **lane).then(|| p50(cell)).flatten()
+            else {
                 continue;
             };
             let place = x.place(f64::from(cell.cell.connections)) + shift;
-            let bar = vec![(place, y.place(low)), (place, y.place(high))];
-            scene.line(bar, look.ink.lighten(0.3), 3.0, Dash::Solid);
+            let range = vec![(place, y.place(low)), (place, y.place(high))];
+            scene.line(range, look.ink, 2.0, Dash::Solid);
             line.push((place, y.place(p50)));
         }
         scene.line(line.clone(), look.ink, look.width - 0.4, look.dash);
         for at in &line {
-            layout::marker(scene, *at, 4.5, &look);
+            layout::marker(scene, *at, 3.6, &look);
         }
         labels.extend(line.last().map(|end| EndLabel {
             text: lane.to_string(),

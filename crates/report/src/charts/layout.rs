@@ -19,9 +19,21 @@ pub(crate) fn begin(title: &str, subtitle: &str, body_height: f64) -> Scene {
     };
     let left = style::MARGIN;
     let room = style::WIDTH - 2.0 * style::MARGIN;
-    scene.bold(title, (left, 38.0), style::TITLE, style::BLACK, Anchor::Start);
+    scene.bold(
+        title,
+        (left, 38.0),
+        style::TITLE,
+        style::BLACK,
+        Anchor::Start,
+    );
     let subtitle = fit(subtitle, style::SUBTITLE, room);
-    scene.text(subtitle, (left, 60.0), style::SUBTITLE, style::GREY, Anchor::Start);
+    scene.text(
+        subtitle,
+        (left, 60.0),
+        style::SUBTITLE,
+        style::GREY,
+        Anchor::Start,
+    );
     scene
 }
 
@@ -42,7 +54,13 @@ pub(crate) fn end(scene: &mut Scene, note: &str, origin: &str) {
     let origin = fit(origin, style::FOOTER, 330.0);
     let room = right - style::MARGIN - text_width(&origin, style::FOOTER, false) - 24.0;
     let note = fit(note, style::FOOTER, room);
-    scene.text(note, (style::MARGIN, y), style::FOOTER, style::GREY, Anchor::Start);
+    scene.text(
+        note,
+        (style::MARGIN, y),
+        style::FOOTER,
+        style::GREY,
+        Anchor::Start,
+    );
     scene.text(origin, (right, y), style::FOOTER, style::GREY, Anchor::End);
 }
 
@@ -58,23 +76,50 @@ pub(crate) fn fit(text: &str, size: f64, room: f64) -> String {
 }
 
 /// Draws the horizontal grid with its labels left of the frame, and the unit's name above them.
-pub(crate) fn y_axis(scene: &mut Scene, frame: Frame, axis: &Axis, label: fn(f64) -> String, gap: f64) {
+pub(crate) fn y_axis(
+    scene: &mut Scene,
+    frame: Frame,
+    axis: &Axis,
+    label: fn(f64) -> String,
+    gap: f64,
+) {
     for tick in axis.ticks(gap) {
         let y = axis.place(tick);
-        scene.line(vec![(frame.left, y), (frame.right, y)], style::GRID, 1.0, Dash::Solid);
+        scene.line(
+            vec![(frame.left, y), (frame.right, y)],
+            style::GRID,
+            1.0,
+            Dash::Solid,
+        );
         let at = (frame.left - 8.0, y + style::TICK * 0.36);
         scene.text(label(tick), at, style::TICK, style::GREY, Anchor::End);
     }
 }
 
 /// Draws the base line with ticks and labels below the frame. Labels that would touch are left out.
-pub(crate) fn x_axis(scene: &mut Scene, frame: Frame, axis: &Axis, label: fn(f64) -> String, gap: f64) {
+pub(crate) fn x_axis(
+    scene: &mut Scene,
+    frame: Frame,
+    axis: &Axis,
+    label: fn(f64) -> String,
+    gap: f64,
+) {
     let base = frame.bottom;
-    scene.line(vec![(frame.left, base), (frame.right, base)], style::AXIS, 1.0, Dash::Solid);
+    scene.line(
+        vec![(frame.left, base), (frame.right, base)],
+        style::AXIS,
+        1.0,
+        Dash::Solid,
+    );
     let mut free_from = f64::NEG_INFINITY;
     for tick in axis.ticks(gap) {
         let x = axis.place(tick);
-        scene.line(vec![(x, base), (x, base + 4.0)], style::AXIS, 1.0, Dash::Solid);
+        scene.line(
+            vec![(x, base), (x, base + 4.0)],
+            style::AXIS,
+            1.0,
+            Dash::Solid,
+        );
         let name = label(tick);
         let half = text_width(&name, style::TICK, false) / 2.0;
         if x - half > free_from {
@@ -93,7 +138,7 @@ pub(crate) fn x_title(scene: &mut Scene, frame: Frame, title: &str) {
 
 /// Writes what the y axis counts, above it, starting at the labels' left.
 pub(crate) fn y_title(scene: &mut Scene, frame: Frame, left: f64, title: &str) {
-    let at = (left, frame.top - 10.0);
+    let at = (left, frame.top - 20.0);
     scene.text(title, at, style::TICK, style::GREY, Anchor::Start);
 }
 
@@ -141,7 +186,13 @@ pub(crate) fn end_labels(scene: &mut Scene, labels: Vec<EndLabel>, x: f64, frame
             scene.line(leader, label.ink.lighten(0.45), 0.8, Dash::Solid);
         }
         let text = fit(&label.text, style::LABEL, room);
-        scene.bold(text, (x, y + style::LABEL * 0.36), style::LABEL, label.ink, Anchor::Start);
+        scene.bold(
+            text,
+            (x, y + style::LABEL * 0.36),
+            style::LABEL,
+            label.ink,
+            Anchor::Start,
+        );
     }
 }
 

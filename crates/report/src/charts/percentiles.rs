@@ -43,23 +43,39 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
     let body = layout::body(&scene);
     let frame = Frame {
         left: body.left + TICKS,
-        top: body.top + 18.0,
+        top: body.top + 24.0,
         right: body.right - NAMES,
         bottom: body.bottom - 44.0,
     };
     let singles = |cell: &CellView<'_>| -> Vec<Vec<(f64, f64)>> {
-        cell.histograms(metric).filter_map(|(_, histogram)| curve(histogram)).collect()
+        cell.histograms(metric)
+            .filter_map(|(_, histogram)| curve(histogram))
+            .collect()
     };
     let singles: Vec<_> = lines.iter().map(|(cell, _)| singles(cell)).collect();
-    let times = singles.iter().flatten().chain(lines.iter().map(|(_, curve)| curve)).flatten();
+    let times = singles
+        .iter()
+        .flatten()
+        .chain(lines.iter().map(|(_, curve)| curve))
+        .flatten();
     let y = Axis::log(times.map(|(_, ns)| *ns), (frame.bottom, frame.top));
     let x = Axis::nines(last, (frame.left, frame.right));
     layout::y_axis(&mut scene, frame, &y, time_label, 42.0);
     layout::x_axis(&mut scene, frame, &x, percent_label, 60.0);
     layout::y_title(&mut scene, frame, body.left, &text::metric(metric));
-    layout::x_title(&mut scene, frame, &format!("share of messages whose {} was no longer", text::metric(metric)));
+    layout::x_title(
+        &mut scene,
+        frame,
+        &format!(
+            "share of messages whose {} was no longer",
+            text::metric(metric)
+        ),
+    );
     let place = |curve: &[(f64, f64)]| -> Vec<Point> {
-        curve.iter().map(|(quantile, ns)| (x.place(*quantile), y.place(*ns))).collect()
+        curve
+            .iter()
+            .map(|(quantile, ns)| (x.place(*quantile), y.place(*ns)))
+            .collect()
     };
     for ((cell, _), singles) in lines.iter().zip(&singles) {
         let look = style::of(&cell.cell.lane);
@@ -89,24 +105,32 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
 }
 
 fn caption(point: &LoadPoint<'_>, metric: Metric) -> String {
-    format!("{}: {}, {}", point.cell().scenario, point.load_text(), text::metric(metric))
+    format!(
+        "{}: {}, {}",
+        point.cell().scenario,
+        point.load_text(),
+        text::metric(metric)
+    )
 }
 
-/// Returns quantiles with their times, up to the last one that enough samples support; `None` below two points.
+/// Returns quantiles with their times, from the fifth percentile up to the last one that enough samples support; `None` below two points.
 fn curve(histogram: &Histogram) -> Option<Vec<(f64, f64)>> {
     let count = histogram.count() as f64;
     if count < 2.0 * TAIL_SAMPLES {
         return None;
     }
     let last = (count / TAIL_SAMPLES).log10();
-    let inner = (0u32..)
+    let inner = (1u32..)
         .map(|step| f64::from(step) / STEPS_PER_NINE)
         .take_while(|nines| *nines < last);
     let quantiles: Vec<f64> = inner
         .chain(std::iter::once(last))
         .map(|nines| 1.0 - 10f64.powf(-nines))
         .collect();
-    let times: Vec<u64> = histogram.counts().value_at_quantiles(quantiles.iter().copied()).collect();
+    let times: Vec<u64> = histogram
+        .counts()
+        .value_at_quantiles(quantiles.iter().copied())
+        .collect();
     let most = histogram.max_ns()?;
     Some(
         quantiles

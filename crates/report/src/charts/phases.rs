@@ -29,7 +29,10 @@ const PHASES: [(Metric, f64); 3] = [
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
     let mut chosen: Vec<&LoadPoint<'_>> = Vec::new();
-    for point in points.iter().filter(|point| point.is_echo() && has_phases(point)) {
+    for point in points
+        .iter()
+        .filter(|point| point.is_echo() && has_phases(point))
+    {
         let same = |other: &&mut &LoadPoint<'_>| other.cell().scenario == point.cell().scenario;
         match chosen.iter_mut().find(same) {
             Some(other) if other.cell().connections > point.cell().connections => *other = point,
@@ -41,7 +44,10 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         return Vec::new();
     }
     let height = chosen.iter().map(|point| panel_height(point)).sum();
-    let subtitle = format!("p50 of each phase, all trials · per-request lanes, each above its kept-open twin · {}", network(view));
+    let subtitle = format!(
+        "p50 of each phase, all trials · per-request lanes, each above its kept-open twin · {}",
+        network(view)
+    );
     let mut scene = layout::begin(question, &subtitle, height);
     let mut top = layout::body(&scene).top;
     for point in chosen {
@@ -67,14 +73,21 @@ fn has_phases(point: &LoadPoint<'_>) -> bool {
 /// Each per-request lane, followed by the persistent lane of its transport; the control lanes stay out.
 fn rows<'a>(point: &LoadPoint<'a>) -> Vec<&'a CellView<'a>> {
     let of = |lifecycle| {
-        point.cells.iter().copied().filter(move |cell: &&CellView<'_>| {
-            cell.has_data() && cell.cell.lane.client.is_none() && cell.cell.lane.lifecycle == lifecycle
-        })
+        point
+            .cells
+            .iter()
+            .copied()
+            .filter(move |cell: &&CellView<'_>| {
+                cell.has_data()
+                    && cell.cell.lane.client.is_none()
+                    && cell.cell.lane.lifecycle == lifecycle
+            })
     };
     of(Lifecycle::PerRequest)
         .flat_map(|fresh| {
             let transport = &fresh.cell.lane.transport;
-            let twin = of(Lifecycle::Persistent).find(|cell| cell.cell.lane.transport == *transport);
+            let twin =
+                of(Lifecycle::Persistent).find(|cell| cell.cell.lane.transport == *transport);
             [Some(fresh), twin].into_iter().flatten()
         })
         .collect()
@@ -95,19 +108,42 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     };
     let title = format!("{}: {}", point.cell().scenario, point.load_text());
     let title = fit(&title, style::PANEL, body.width() - 320.0);
-    scene.bold(title, (body.left, top + 14.0), style::PANEL, style::BLACK, Anchor::Start);
+    scene.bold(
+        title,
+        (body.left, top + 14.0),
+        style::PANEL,
+        style::BLACK,
+        Anchor::Start,
+    );
     let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(detail, (body.right, top + 14.0), style::TICK, style::GREY, Anchor::End);
+    scene.text(
+        detail,
+        (body.right, top + 14.0),
+        style::TICK,
+        style::GREY,
+        Anchor::End,
+    );
     key(scene, frame);
     let most = rows.iter().map(|cell| longest(cell)).fold(0.0, f64::max);
     let axis = Axis::linear(most * 1.02, (frame.left, frame.right));
     for tick in axis.ticks(90.0) {
         let x = axis.place(tick);
-        scene.line(vec![(x, frame.top), (x, frame.bottom)], style::GRID, 1.0, Dash::Solid);
+        scene.line(
+            vec![(x, frame.top), (x, frame.bottom)],
+            style::GRID,
+            1.0,
+            Dash::Solid,
+        );
     }
     layout::x_axis(scene, frame, &axis, time_label, 90.0);
     for (index, cell) in rows.iter().enumerate() {
-        row(scene, cell, &axis, frame, frame.top + ROW * (index as f64 + 0.5));
+        row(
+            scene,
+            cell,
+            &axis,
+            frame,
+            frame.top + ROW * (index as f64 + 0.5),
+        );
     }
 }
 
@@ -115,8 +151,16 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
 fn key(scene: &mut Scene, frame: Frame) {
     let mut x = frame.left;
     let y = frame.top - 14.0;
-    let kept = (style::BLACK.lighten(0.2), "kept open: whole exchange".to_owned());
-    let phases = PHASES.map(|(metric, share)| (style::BLACK.lighten(0.2 + share * 0.8), text::metric(metric)));
+    let kept = (
+        style::BLACK.lighten(0.2),
+        "kept open: whole exchange".to_owned(),
+    );
+    let phases = PHASES.map(|(metric, share)| {
+        (
+            style::BLACK.lighten(0.2 + share * 0.8),
+            text::metric(metric),
+        )
+    });
     for (ink, name) in phases.into_iter().chain([kept]) {
         let is_kept = name.starts_with("kept");
         let half = if is_kept { 3.0 } else { 6.0 };
@@ -127,7 +171,13 @@ fn key(scene: &mut Scene, frame: Frame) {
             bottom: y - 4.0 + half,
         };
         scene.rect(swatch, ink);
-        scene.text(name.as_str(), (x + 24.0, y), style::TICK, style::GREY, Anchor::Start);
+        scene.text(
+            name.as_str(),
+            (x + 24.0, y),
+            style::TICK,
+            style::GREY,
+            Anchor::Start,
+        );
         x += 24.0 + text_width(&name, style::TICK, false) + 22.0;
     }
 }
@@ -136,8 +186,13 @@ fn key(scene: &mut Scene, frame: Frame) {
 fn longest(cell: &CellView<'_>) -> f64 {
     let stacked: f64 = phases(cell).iter().map(|(_, ns, _)| ns).sum();
     let trials = cell.quantiles(Metric::ServiceTime, 0.5);
-    let whole = cell.merged_quantile(Metric::ServiceTime, 0.5).unwrap_or(0.0);
-    trials.iter().map(|(_, ns)| *ns).fold(stacked.max(whole), f64::max)
+    let whole = cell
+        .merged_quantile(Metric::ServiceTime, 0.5)
+        .unwrap_or(0.0);
+    trials
+        .iter()
+        .map(|(_, ns)| *ns)
+        .fold(stacked.max(whole), f64::max)
 }
 
 fn phases(cell: &CellView<'_>) -> Vec<(Metric, f64, f64)> {
@@ -152,7 +207,13 @@ fn row(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, frame: Frame, y: f64
     let look = style::of(lane);
     let baseline = y + style::LABEL * 0.36;
     let name = fit(&lane.to_string(), style::LABEL, NAMES - 14.0);
-    scene.text(name, (frame.left - 10.0, baseline), style::LABEL, style::BLACK, Anchor::End);
+    scene.text(
+        name,
+        (frame.left - 10.0, baseline),
+        style::LABEL,
+        style::BLACK,
+        Anchor::End,
+    );
     let whole = cell.merged_quantile(Metric::ServiceTime, 0.5);
     if look.marker == Marker::Filled {
         let right = axis.place(whole.unwrap_or(0.0));
@@ -165,13 +226,18 @@ fn row(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, frame: Frame, y: f64
     let low = trials.iter().map(|(_, ns)| *ns).fold(whole, f64::min);
     let high = trials.iter().map(|(_, ns)| *ns).fold(whole, f64::max);
     let (from, to) = (axis.place(low), axis.place(high));
-    scene.line(vec![(from, y), (to, y)], style::WHITE, 4.0, Dash::Solid);
-    scene.line(vec![(from, y), (to, y)], style::BLACK, 1.6, Dash::Solid);
+    scene.line(vec![(from, y), (to, y)], style::BLACK, 1.4, Dash::Solid);
     let x = axis.place(whole);
     scene.rect(strip(x - 2.5, x + 2.5, y, BAR + 6.0), style::WHITE);
     scene.rect(strip(x - 1.25, x + 1.25, y, BAR + 4.0), style::BLACK);
     let end = axis.place(longest(cell)) + 9.0;
-    scene.bold(units::time(whole), (end, baseline), style::LABEL, style::BLACK, Anchor::Start);
+    scene.bold(
+        units::time(whole),
+        (end, baseline),
+        style::LABEL,
+        style::BLACK,
+        Anchor::Start,
+    );
 }
 
 fn stack(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, ink: Ink, frame: Frame, y: f64) {
@@ -181,11 +247,20 @@ fn stack(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, ink: Ink, frame: F
         let ink = ink.lighten(lightness);
         scene.rect(strip(left, right, y, BAR), ink);
         if left > frame.left {
-            scene.line(vec![(left, y - BAR / 2.0), (left, y + BAR / 2.0)], style::WHITE, 1.0, Dash::Solid);
+            scene.line(
+                vec![(left, y - BAR / 2.0), (left, y + BAR / 2.0)],
+                style::WHITE,
+                1.0,
+                Dash::Solid,
+            );
         }
         let label = units::time(ns);
         if text_width(&label, style::FOOTER, false) + 10.0 < right - left {
-            let ink = if lightness < 0.3 { style::WHITE } else { style::BLACK };
+            let ink = if lightness < 0.3 {
+                style::WHITE
+            } else {
+                style::BLACK
+            };
             let at = (left + 5.0, y + style::FOOTER * 0.36);
             scene.text(label, at, style::FOOTER, ink, Anchor::Start);
         }

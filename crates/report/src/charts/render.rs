@@ -59,9 +59,16 @@ pub(crate) fn svg(scene: &Scene, comment: &str) -> anyhow::Result<String> {
 
 /// Returns the scene as a PNG file. The back end can only write to a path, so it gets one beside the final `path`.
 pub(crate) fn png(scene: &Scene, path: &Path) -> anyhow::Result<Vec<u8>> {
-    let name = path.file_name().context("a chart has a name")?.to_string_lossy();
+    let name = path
+        .file_name()
+        .context("a chart has a name")?
+        .to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.part.png", std::process::id()));
-    let drawn = draw(scene, BitMapBackend::new(&temporary, pixels(scene, PNG_SCALE)), PNG);
+    let drawn = draw(
+        scene,
+        BitMapBackend::new(&temporary, pixels(scene, PNG_SCALE)),
+        PNG,
+    );
     let png = drawn.and_then(|()| Ok(fs::read(&temporary)?));
     // Nothing can be done about a failing clean-up; the first error is the one to report.
     let _ = fs::remove_file(&temporary);
@@ -81,7 +88,11 @@ fn draw<B: DrawingBackend>(scene: &Scene, mut backend: B, device: Device) -> any
     backend.present().map_err(failed)
 }
 
-fn draw_mark<B: DrawingBackend>(backend: &mut B, mark: &Mark, device: Device) -> anyhow::Result<()> {
+fn draw_mark<B: DrawingBackend>(
+    backend: &mut B,
+    mark: &Mark,
+    device: Device,
+) -> anyhow::Result<()> {
     let scale = device.scale;
     match mark {
         Mark::Area { points, ink } => backend
@@ -122,8 +133,16 @@ fn draw_text<B: DrawingBackend>(
     device: Device,
 ) -> anyhow::Result<()> {
     let em = text.size * device.scale;
-    let font_style = if text.is_bold { FontStyle::Bold } else { FontStyle::Normal };
-    let font = FontDesc::new(FontFamily::Name(style::FONT), em * device.size_per_em, font_style);
+    let font_style = if text.is_bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
+    let font = FontDesc::new(
+        FontFamily::Name(style::FONT),
+        em * device.size_per_em,
+        font_style,
+    );
     let anchor = match text.anchor {
         Anchor::Start => HPos::Left,
         Anchor::Middle => HPos::Center,
@@ -175,7 +194,10 @@ fn steps(points: &[Point], scale: f64) -> Vec<(i32, i32)> {
 /// Rounds; far outside the picture is as good as anywhere outside.
 fn whole(value: f64) -> i32 {
     const FAR: f64 = 1e5;
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to far less than 2^31; NaN is 0")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "clamped to far less than 2^31; NaN is 0"
+    )]
     let whole = value.clamp(-FAR, FAR).round() as i32;
     whole
 }
@@ -200,7 +222,10 @@ fn dashes(points: &[Point], dash: Dash, width: f64) -> Vec<Vec<Point>> {
                 break;
             }
             let share = left / distance;
-            from = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+            from = (
+                from.0 + (to.0 - from.0) * share,
+                from.1 + (to.1 - from.1) * share,
+            );
             part.push(from);
             let done = std::mem::replace(&mut part, vec![from]);
             if is_on {
@@ -225,6 +250,11 @@ mod tests {
         let parts = dashes(&[(0.0, 0.0), (30.0, 0.0), (30.0, 20.0)], Dash::Dashed, 2.0);
         assert_eq!(parts[0], [(0.0, 0.0), (7.0, 0.0)]);
         assert_eq!(parts[1][0], (11.0, 0.0));
-        assert!(parts.iter().flatten().all(|(x, y)| *x <= 30.0 && *y <= 20.0));
+        assert!(
+            parts
+                .iter()
+                .flatten()
+                .all(|(x, y)| *x <= 30.0 && *y <= 20.0)
+        );
     }
 }

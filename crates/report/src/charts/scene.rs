@@ -75,14 +75,11 @@ impl Frame {
     pub(crate) fn width(&self) -> f64 {
         self.right - self.left
     }
-
-    pub(crate) fn height(&self) -> f64 {
-        self.bottom - self.top
-    }
 }
 
 impl Text {
     /// Returns the space the text takes.
+    #[cfg(test)]
     pub(crate) fn frame(&self) -> Frame {
         let width = text_width(&self.text, self.size, self.is_bold);
         let (x, y) = self.at;
@@ -123,7 +120,10 @@ impl Scene {
             right,
             bottom,
         } = frame;
-        self.area(vec![(left, top), (right, top), (right, bottom), (left, bottom)], ink);
+        self.area(
+            vec![(left, top), (right, top), (right, bottom), (left, bottom)],
+            ink,
+        );
     }
 
     /// Draws a rectangle's edge, inside it.
@@ -131,7 +131,13 @@ impl Scene {
         let inset = width / 2.0;
         let (left, top) = (frame.left + inset, frame.top + inset);
         let (right, bottom) = (frame.right - inset, frame.bottom - inset);
-        let corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)];
+        let corners = [
+            (left, top),
+            (right, top),
+            (right, bottom),
+            (left, bottom),
+            (left, top),
+        ];
         self.line(corners.to_vec(), ink, width, dash);
     }
 
@@ -143,15 +149,37 @@ impl Scene {
         });
     }
 
-    pub(crate) fn text(&mut self, text: impl Into<String>, at: Point, size: f64, ink: Ink, anchor: Anchor) {
+    pub(crate) fn text(
+        &mut self,
+        text: impl Into<String>,
+        at: Point,
+        size: f64,
+        ink: Ink,
+        anchor: Anchor,
+    ) {
         self.push_text(text.into(), at, size, false, ink, anchor);
     }
 
-    pub(crate) fn bold(&mut self, text: impl Into<String>, at: Point, size: f64, ink: Ink, anchor: Anchor) {
+    pub(crate) fn bold(
+        &mut self,
+        text: impl Into<String>,
+        at: Point,
+        size: f64,
+        ink: Ink,
+        anchor: Anchor,
+    ) {
         self.push_text(text.into(), at, size, true, ink, anchor);
     }
 
-    fn push_text(&mut self, text: String, at: Point, size: f64, is_bold: bool, ink: Ink, anchor: Anchor) {
+    fn push_text(
+        &mut self,
+        text: String,
+        at: Point,
+        size: f64,
+        is_bold: bool,
+        ink: Ink,
+        anchor: Anchor,
+    ) {
         self.marks.push(Mark::Text(Text {
             text,
             at,
@@ -168,8 +196,16 @@ pub(crate) fn text_width(text: &str, size: f64, is_bold: bool) -> f64 {
     // The layout returns whole pixels, so it is asked at a size where those are small.
     const EM: f64 = 100.0;
     style::register_fonts();
-    let style = if is_bold { FontStyle::Bold } else { FontStyle::Normal };
-    let font = FontDesc::new(FontFamily::Name(style::FONT), EM * style::FACE_HEIGHT, style);
+    let style = if is_bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
+    let font = FontDesc::new(
+        FontFamily::Name(style::FONT),
+        EM * style::FACE_HEIGHT,
+        style,
+    );
     let (width, _) = font.box_size(text).unwrap_or((0, 0));
     f64::from(width) / EM * size
 }

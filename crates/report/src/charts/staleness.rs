@@ -13,7 +13,7 @@ use super::{Picture, network, origin};
 use crate::view::{LoadPoint, View};
 
 const PANEL: f64 = 400.0;
-const NAMES: f64 = 230.0;
+const NAMES: f64 = 246.0;
 const TICKS: f64 = 58.0;
 /// Points per curve.
 const STEPS: u32 = 120;
@@ -23,13 +23,20 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
     let has_news = |point: &&LoadPoint<'_>| {
         let mut cells = point.cells.iter();
-        cells.any(|cell| cell.merged.get(&Metric::Staleness).is_some_and(|all| all.count() > 0))
+        cells.any(|cell| {
+            cell.merged
+                .get(&Metric::Staleness)
+                .is_some_and(|all| all.count() > 0)
+        })
     };
     let points: Vec<_> = points.iter().filter(has_news).collect();
     if points.is_empty() {
         return Vec::new();
     }
-    let subtitle = format!("staleness: from an event's creation to its arrival at a client · {}", network(view));
+    let subtitle = format!(
+        "staleness: from an event's creation to its arrival at a client · {}",
+        network(view)
+    );
     let mut scene = layout::begin(question, &subtitle, PANEL * points.len() as f64);
     let mut top = layout::body(&scene).top;
     for point in points {
@@ -55,9 +62,21 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     };
     let title = format!("{}: {}", point.cell().scenario, point.load_text());
     let title = fit(&title, style::PANEL, body.width() - 340.0);
-    scene.bold(title, (body.left, top + 14.0), style::PANEL, style::BLACK, Anchor::Start);
+    scene.bold(
+        title,
+        (body.left, top + 14.0),
+        style::PANEL,
+        style::BLACK,
+        Anchor::Start,
+    );
     let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(detail, (body.right, top + 14.0), style::TICK, style::GREY, Anchor::End);
+    scene.text(
+        detail,
+        (body.right, top + 14.0),
+        style::TICK,
+        style::GREY,
+        Anchor::End,
+    );
     let interval_ns = match point.cell().load {
         Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
         _ => None,
@@ -74,15 +93,26 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     let y = Axis::linear(1.0, (frame.bottom, frame.top));
     layout::y_axis(scene, frame, &y, percent_label, 50.0);
     layout::x_axis(scene, frame, &x, time_label, 80.0);
-    layout::y_title(scene, frame, body.left, "share of events that were no older");
+    layout::y_title(
+        scene,
+        frame,
+        body.left,
+        "share of events that were no older",
+    );
     layout::x_title(scene, frame, "age on arrival");
     let mut labels = curves(scene, point, &x, &y, most);
     if let Some(interval_ns) = interval_ns {
-        let line = vec![(x.place(0.0), y.place(0.0)), (x.place(interval_ns), y.place(1.0))];
+        let line = vec![
+            (x.place(0.0), y.place(0.0)),
+            (x.place(interval_ns), y.place(1.0)),
+        ];
         scene.line(line, style::BLACK, 1.2, Dash::Dashed);
         // Half-way up the line there is room below it.
         let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
-        let name = format!("expected, not measured: even between 0 and {}", units::time(interval_ns));
+        let name = format!(
+            "expected, not measured: even between 0 and {}",
+            time_label(interval_ns)
+        );
         let name = fit(&name, style::TICK, frame.right - at.0);
         scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
     }
@@ -92,7 +122,13 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     layout::end_labels(scene, labels, frame.right + 22.0, frame);
 }
 
-fn curves(scene: &mut Scene, point: &LoadPoint<'_>, x: &Axis, y: &Axis, most: f64) -> Vec<EndLabel> {
+fn curves(
+    scene: &mut Scene,
+    point: &LoadPoint<'_>,
+    x: &Axis,
+    y: &Axis,
+    most: f64,
+) -> Vec<EndLabel> {
     let place = |histogram: &Histogram| -> Vec<Point> {
         curve(histogram, most)
             .into_iter()
@@ -108,7 +144,11 @@ fn curves(scene: &mut Scene, point: &LoadPoint<'_>, x: &Axis, y: &Axis, most: f6
     let mut labels = Vec::new();
     for cell in &point.cells {
         let look = style::of(&cell.cell.lane);
-        let Some(merged) = cell.merged.get(&Metric::Staleness).filter(|all| all.count() > 0) else {
+        let Some(merged) = cell
+            .merged
+            .get(&Metric::Staleness)
+            .filter(|all| all.count() > 0)
+        else {
             continue;
         };
         let points = place(merged);
@@ -127,8 +167,13 @@ fn curves(scene: &mut Scene, point: &LoadPoint<'_>, x: &Axis, y: &Axis, most: f6
 
 /// Returns ages with the share of events that were no older.
 fn curve(histogram: &Histogram, most: f64) -> Vec<(f64, f64)> {
-    let quantiles: Vec<f64> = (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).collect();
-    let ages: Vec<u64> = histogram.counts().value_at_quantiles(quantiles.iter().copied()).collect();
+    let quantiles: Vec<f64> = (0..=STEPS)
+        .map(|step| f64::from(step) / f64::from(STEPS))
+        .collect();
+    let ages: Vec<u64> = histogram
+        .counts()
+        .value_at_quantiles(quantiles.iter().copied())
+        .collect();
     ages.into_iter()
         .map(|ns| ns as f64)
         .zip(quantiles)

@@ -34,7 +34,10 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         return Vec::new();
     }
     let height = points.iter().map(|point| panel_height(point)).sum();
-    let subtitle = format!("closed loops: each connection sends when its last reply came · {}", network(view));
+    let subtitle = format!(
+        "closed loops: each connection sends when its last reply came · {}",
+        network(view)
+    );
     let mut scene = layout::begin(question, &subtitle, height);
     let mut top = layout::body(&scene).top;
     for point in points {
@@ -70,16 +73,39 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64, most: f64) {
     let title = format!("{}: {}", cell.scenario, point.load_text());
     let detail = format!("{} · {}", point.payload_text(), point.trials_text());
     let title = fit(&title, style::PANEL, body.width() - 320.0);
-    scene.bold(title, (body.left, top + 14.0), style::PANEL, style::BLACK, Anchor::Start);
-    scene.text(detail, (body.right, top + 14.0), style::TICK, style::GREY, Anchor::End);
+    scene.bold(
+        title,
+        (body.left, top + 14.0),
+        style::PANEL,
+        style::BLACK,
+        Anchor::Start,
+    );
+    scene.text(
+        detail,
+        (body.right, top + 14.0),
+        style::TICK,
+        style::GREY,
+        Anchor::End,
+    );
     let axis = Axis::linear(most, (frame.left, frame.right));
     for tick in axis.ticks(90.0) {
         let x = axis.place(tick);
-        scene.line(vec![(x, frame.top), (x, frame.bottom)], style::GRID, 1.0, Dash::Solid);
+        scene.line(
+            vec![(x, frame.top), (x, frame.bottom)],
+            style::GRID,
+            1.0,
+            Dash::Solid,
+        );
     }
     layout::x_axis(scene, frame, &axis, rate_label, 90.0);
     for (index, cell) in point.cells.iter().enumerate() {
-        row(scene, cell, &axis, frame, frame.top + ROW * (index as f64 + 0.5));
+        row(
+            scene,
+            cell,
+            &axis,
+            frame,
+            frame.top + ROW * (index as f64 + 0.5),
+        );
     }
 }
 
@@ -88,12 +114,24 @@ fn row(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, frame: Frame, y: f64
     let look = style::of(lane);
     let baseline = y + style::LABEL * 0.36;
     let name = fit(&lane.to_string(), style::LABEL, NAMES - 14.0);
-    scene.text(name, (frame.left - 10.0, baseline), style::LABEL, style::BLACK, Anchor::End);
+    scene.text(
+        name,
+        (frame.left - 10.0, baseline),
+        style::LABEL,
+        style::BLACK,
+        Anchor::End,
+    );
     let metrics = metrics::of_cell(cell);
     let throughput = metrics.get(metrics::THROUGHPUT);
     let Some(median) = throughput.and_then(|metric| metric.value) else {
         let at = (frame.left + 8.0, baseline);
-        scene.text("no valid trial", at, style::LABEL, style::GREY, Anchor::Start);
+        scene.text(
+            "no valid trial",
+            at,
+            style::LABEL,
+            style::GREY,
+            Anchor::Start,
+        );
         return;
     };
     let bar = Frame {
@@ -103,7 +141,7 @@ fn row(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, frame: Frame, y: f64
         bottom: y + BAR / 2.0,
     };
     match look.marker {
-        Marker::Filled => scene.rect(bar, look.ink.lighten(0.35)),
+        Marker::Filled => scene.rect(bar, look.ink.lighten(0.5)),
         Marker::Hollow => scene.outline(bar, look.ink, 1.5, Dash::Solid),
         Marker::Diamond => {
             scene.rect(bar, look.ink.lighten(0.82));
@@ -112,10 +150,16 @@ fn row(scene: &mut Scene, cell: &CellView<'_>, axis: &Axis, frame: Frame, y: f64
     }
     let rates = rates(cell);
     for rate in &rates {
-        scene.circle((axis.place(*rate), y), 4.0, style::WHITE);
-        scene.circle((axis.place(*rate), y), 3.0, look.ink.fade(0.75));
+        scene.circle((axis.place(*rate), y), 3.6, style::WHITE);
+        scene.circle((axis.place(*rate), y), 2.8, look.ink);
     }
     let farthest = rates.iter().copied().fold(median, f64::max);
     let at = (axis.place(farthest) + 11.0, baseline);
-    scene.bold(text::value(throughput), at, style::LABEL, look.ink, Anchor::Start);
+    scene.bold(
+        text::value(throughput),
+        at,
+        style::LABEL,
+        look.ink,
+        Anchor::Start,
+    );
 }

@@ -1,5 +1,11 @@
 //! Fabricated runs: plans from the embedded profiles, records with chosen times, on disk or in memory.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "fabricated times are positive and small"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,11 +33,7 @@ const SLICE_NS: u64 = 50_000_000;
 pub(crate) fn dataset(plan: Plan, record: impl Fn(TrialSpec) -> TrialRecord) -> Dataset {
     let placement = Placement::split(&[0, 1]);
     let records: Vec<_> = plan.trials(&placement).map(record).collect();
-    Dataset {
-        manifest: manifest(plan, placement),
-        records,
-        damaged: Vec::new(),
-    }
+    Dataset::new(manifest(plan, placement), records, Vec::new())
 }
 
 /// Writes a run's folder as the harness leaves it.
@@ -45,8 +47,16 @@ pub(crate) fn save(dataset: &Dataset, run: &Path) {
 
 pub(crate) fn quick(blocks: u32) -> Plan {
     let profiles = profile::profiles();
-    let quick = profiles.iter().find(|profile| profile.name == "quick").unwrap();
-    Plan::new("quick", &quick.resolve(&profile::scenarios()).unwrap(), blocks, 42)
+    let quick = profiles
+        .iter()
+        .find(|profile| profile.name == "quick")
+        .unwrap();
+    Plan::new(
+        "quick",
+        &quick.resolve(&profile::scenarios()).unwrap(),
+        blocks,
+        42,
+    )
 }
 
 /// Makes a plan of one closed echo scenario.
@@ -103,7 +113,9 @@ pub(crate) fn record(spec: TrialSpec, histograms: BTreeMap<Metric, Histogram>) -
         window_end_ns: 1_000 + ns(timing.warm_up_ms + timing.window_ms),
         end_ns: 1_000 + ns(timing.warm_up_ms + timing.window_ms) + 50_000,
     };
-    let verified = histograms.get(&Metric::ServiceTime).map_or(0, Histogram::count);
+    let verified = histograms
+        .get(&Metric::ServiceTime)
+        .map_or(0, Histogram::count);
     let operations = |verified: u64| Operations {
         issued: verified,
         verified,
@@ -165,7 +177,10 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
     let total_ns = u64::from(timing.warm_up_ms + timing.window_ms) * 1_000_000;
     let mut histograms: BTreeMap<Metric, Histogram> = BTreeMap::new();
     let mut slices: Vec<Histogram> = Vec::new();
-    slices.resize_with(usize::try_from(total_ns.div_ceil(SLICE_NS)).unwrap(), Histogram::new);
+    slices.resize_with(
+        usize::try_from(total_ns.div_ceil(SLICE_NS)).unwrap(),
+        Histogram::new,
+    );
     let warm_up_ns = u64::from(timing.warm_up_ms) * 1_000_000;
     let step_ns = (1e9 / shape.rate_per_second) * thinning as f64;
     let operations = (total_ns as f64 / step_ns) as u64;
@@ -173,7 +188,11 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
         let at_ns = (index as f64 * step_ns) as u64;
         let is_cold = at_ns < warm_up_ns / 2;
         let sample = shape.sample(&mut random, is_cold);
-        let main = sample.iter().find(|(metric, _)| *metric == shape.main).unwrap().1;
+        let main = sample
+            .iter()
+            .find(|(metric, _)| *metric == shape.main)
+            .unwrap()
+            .1;
         slices[usize::try_from(at_ns / SLICE_NS).unwrap()].record(main);
         if at_ns >= warm_up_ns {
             for (metric, ns) in sample {
@@ -215,11 +234,16 @@ impl Shape {
         let trial = (random.normal() * 0.03).exp();
         let connections = f64::from(spec.cell.connections);
         let is_closed = spec.cell.load == Load::Closed {};
-        let queueing = if is_closed { (connections / 1.9).max(1.0) } else { 1.7 };
+        let queueing = if is_closed {
+            (connections / 1.9).max(1.0)
+        } else {
+            1.7
+        };
         let offered = spec.cell.load.offered_per_second(spec.cell.connections);
         Self {
             p50_ns: p50_ns * trial * queueing,
-            rate_per_second: offered.unwrap_or(connections * 1e9 / (p50_ns * trial * queueing * 1.08)),
+            rate_per_second: offered
+                .unwrap_or(connections * 1e9 / (p50_ns * trial * queueing * 1.08)),
             is_fresh: spec.cell.lane.lifecycle == Lifecycle::PerRequest,
             main: match spec.cell.load {
                 Load::Closed {} => Metric::ServiceTime,
@@ -233,14 +257,27 @@ impl Shape {
     }
 
     fn sample(&self, random: &mut Random, is_cold: bool) -> Vec<(Metric, u64)> {
-        let tail = if random.uniform() < 0.004 { 4.0 + 20.0 * random.uniform().powi(4) } else { 1.0 };
+        let tail = if random.uniform() < 0.004 {
+            4.0 + 20.0 * random.uniform().powi(4)
+        } else {
+            1.0
+        };
         let cold = if is_cold { 1.6 } else { 1.0 };
         let service_ns = self.p50_ns * (random.normal() * 0.16).exp() * tail * cold;
         let whole = |ns: f64| ns as u64;
         let mut sample = vec![(Metric::ServiceTime, whole(service_ns))];
         if self.is_fresh {
-            let parts = [(Metric::Connect, 0.42), (Metric::Handshake, 0.16), (Metric::Exchange, 0.4)];
-            sample.extend(parts.map(|(metric, share)| (metric, whole(service_ns * share * (random.normal() * 0.05).exp()))));
+            let parts = [
+                (Metric::Connect, 0.42),
+                (Metric::Handshake, 0.16),
+                (Metric::Exchange, 0.4),
+            ];
+            sample.extend(parts.map(|(metric, share)| {
+                (
+                    metric,
+                    whole(service_ns * share * (random.normal() * 0.05).exp()),
+                )
+            }));
             sample.push((Metric::Close, whole(service_ns * 0.3)));
         }
         if self.main == Metric::ResponseTime {
@@ -251,14 +288,17 @@ impl Shape {
         }
         if let Some(interval_ns) = self.interval_ns {
             for _ in 0..10 {
-                sample.push((Metric::Staleness, whole(random.uniform() * interval_ns + service_ns)));
+                sample.push((
+                    Metric::Staleness,
+                    whole(random.uniform() * interval_ns + service_ns),
+                ));
             }
         }
         sample
     }
 }
 
-/// SplitMix64: enough for shapes, and no dependency.
+/// `SplitMix64`: enough for shapes, and no dependency.
 struct Random(u64);
 
 impl Random {

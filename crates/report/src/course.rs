@@ -1,0 +1,49 @@
+//! The course of a trial over time, condensed: a histogram takes 216 KiB, a long run has tens of thousands of slices, and
+//! all that is ever shown of a slice is four numbers.
+
+use sockrates_core::histogram::Histogram;
+use sockrates_core::record::{Metric, TrialRecord};
+
+/// The course of one trial.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    /// What the slices hold; `None` when nothing was measured.
+    pub(crate) metric: Option<Metric>,
+    pub(crate) width_ns: u64,
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// One slice of a trial.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    pub(crate) count: u64,
+    pub(crate) p50_ns: Option<u64>,
+    pub(crate) p99_ns: Option<u64>,
+    pub(crate) max_ns: Option<u64>,
+}
+
+impl Course {
+    /// Takes the slices out of a record, and keeps what is shown of them.
+    pub(crate) fn take(record: &mut TrialRecord) -> Self {
+        let Some(measurement) = &mut record.measurement else {
+            return Self::default();
+        };
+        let histograms = std::mem::take(&mut measurement.slices.histograms);
+        Self {
+            metric: Some(measurement.slices.metric),
+            width_ns: measurement.slices.width_ns,
+            slices: histograms.iter().map(Slice::of).collect(),
+        }
+    }
+}
+
+impl Slice {
+    fn of(histogram: &Histogram) -> Self {
+        Self {
+            count: histogram.count(),
+            p50_ns: histogram.quantile_ns(0.5),
+            p99_ns: histogram.quantile_ns(0.99),
+            max_ns: histogram.max_ns(),
+        }
+    }
+}

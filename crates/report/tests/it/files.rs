@@ -1,0 +1,245 @@
+//! What is written can be read: by programs, by other tools, and again by this crate.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use sockrates_core::document;
+use sockrates_core::record::Metric;
+use sockrates_core::summary::Summary;
+use sockrates_report::{Dataset, LoadError};
+
+use crate::synthetic::{self, constant, dataset, echo_plan, quick, realistic, record, save};
+
+fn written(dataset: &Dataset, run: &Path) -> Summary {
+    sockrates_report::write(run, dataset).unwrap()
+}
+
+#[test]
+fn a_run_survives_the_disk_and_everything_is_written() {
+    let run = tempfile::tempdir().unwrap();
+    let made = dataset(quick(2), |spec| realistic(spec, 20));
+    // Slices are condensed in memory, so the folder gets records of its own.
+    for record in &made.records {
+        let whole = realistic(record.spec.clone(), 20);
+        let path = run.path().join("trials").join(record.spec.file_name());
+        sockrates_core::files::write_whole(&path, &document::to_json(&whole)).unwrap();
+    }
+    let manifest = document::to_json(&made.manifest);
+    sockrates_core::files::write_whole(&run.path().join("run.json"), &manifest).unwrap();
+    let loaded = Dataset::load(run.path()).unwrap();
+    assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
+    assert_eq!(loaded.records, made.records);
+    let summary = written(&loaded, run.path());
+    assert_eq!(summary, sockrates_report::summarize(&made));
+    let charts = [
+        "throughput",
+        "percentiles-echo-closed-c1",
+        "percentiles-echo-closed-c32",
+        "percentiles-echo-open-c16",
+        "connections",
+        "phases",
+        "time-series-echo-closed-c1",
+        "time-series-echo-closed-c32",
+        "time-series-echo-open-c16",
+        "time-series-updates-poll-c8",
+        "staleness",
+    ];
+    let names = [
+        "summary.json",
+        "summary.csv",
+        "histograms.hlog",
+        "report.md",
+        "report.html",
+    ];
+    let charts = charts
+        .iter()
+        .flat_map(|stem| ["svg", "png"].map(|end| format!("charts/{stem}.{end}")));
+    let mut expected: Vec<String> = names.map(str::to_owned).into_iter().chain(charts).collect();
+    for name in &expected {
+        let size = fs::metadata(run.path().join(name)).unwrap().len();
+        assert!(size > 500, "{name} has {size} bytes");
+    }
+    expected.retain(|name| name.starts_with("charts/"));
+    assert_eq!(
+        fs::read_dir(run.path().join("charts")).unwrap().count(),
+        expected.len()
+    );
+}
+
+#[test]
+fn the_summary_follows_its_schema() {
+    let run = tempfile::tempdir().unwrap();
+    let summary = written(&dataset(quick(1), |spec| realistic(spec, 50)), run.path());
+    let json = fs::read(run.path().join("summary.json")).unwrap();
+    assert_eq!(document::parse::<Summary>(&json).unwrap(), summary);
+    let schema = include_str!("../../../core/schema/summary.v1.json");
+    let validator = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
+    validator
+        .validate(&serde_json::from_slice(&json).unwrap())
+        .unwrap();
+    assert_eq!(summary.command, "sockrates report 20260921T132640Z-6f8eec1");
+}
+
+#[test]
+fn the_table_has_units_in_its_columns_and_whole_nanoseconds() {
+    let run = tempfile::tempdir().unwrap();
+    let service = |spec| {
+        record(
+            spec,
+            BTreeMap::from([(Metric::ServiceTime, constant(12_345, 1000))]),
+        )
+    };
+    written(
+        &dataset(echo_plan(&["http1-persistent"], &[1], 2), service),
+        run.path(),
+    );
+    let mut table = csv::Reader::from_path(run.path().join("summary.csv")).unwrap();
+    let header = table.headers().unwrap().clone();
+    let column = |name: &str| header.iter().position(|column| column == name).unwrap();
+    let rows: Vec<_> = table.records().map(Result::unwrap).collect();
+    let row = |metric: &str| {
+        rows.iter()
+            .find(|row| &row[column("metric")] == metric)
+            .unwrap()
+    };
+    assert_eq!(&row("service_time_max")[column("value_ns")], "12345");
+    assert_eq!(
+        &row("service_time_max")[column("value_operations_per_second")],
+        ""
+    );
+    assert_eq!(
+        &row("throughput")[column("value_operations_per_second")],
+        "2000.000"
+    );
+    assert_eq!(
+        &row("cpu_per_operation")[column("value_cpu_ns_per_operation")],
+        "10503"
+    );
+    assert_eq!(&row("service_time_p99_9")[column("value_ns")], "");
+    assert_eq!(
+        &row("throughput")[column("rebuild_command")],
+        "sockrates report 20260921T132640Z-6f8eec1"
+    );
+}
+
+#[test]
+fn the_interval_log_gives_the_histograms_back() {
+    let run = tempfile::tempdir().unwrap();
+    let made = dataset(
+        echo_plan(&["http1-persistent", "http1-per-request"], &[1], 2),
+        |spec| realistic(spec, 50),
+    );
+    written(&made, run.path());
+    let log = fs::read(run.path().join("histograms.hlog")).unwrap();
+    let text = String::from_utf8(log.clone()).unwrap();
+    assert!(
+        text.starts_with("#rebuild: sockrates report 20260921T132640Z-6f8eec1\n"),
+        "{}",
+        &text[..200]
+    );
+    let (mut found, mut base) = (BTreeMap::new(), None);
+    for entry in IntervalLogIterator::new(&log) {
+        match entry.unwrap() {
+            LogEntry::Interval(line) => {
+                let histogram: Histogram<u64> = decoded(line.encoded_histogram());
+                found.insert(
+                    line.tag().unwrap().as_str().to_owned(),
+                    (histogram, line.duration()),
+                );
+            }
+            LogEntry::BaseTime(time) => base = Some(time),
+            LogEntry::StartTime(_) => {}
+        }
+    }
+    assert_eq!(base.unwrap().as_millis(), u128::from(synthetic::STARTED_MS));
+    let mut expected = 0;
+    for record in &made.records {
+        let measurement = record.measurement.as_ref().unwrap();
+        for (metric, histogram) in &measurement.histograms {
+            let tag = format!(
+                "{}.{}.b{}",
+                metric.name(),
+                record.spec.cell.id,
+                record.spec.block
+            );
+            let (stored, duration) = &found[&tag];
+            assert_eq!(stored, histogram.counts(), "{tag}");
+            assert_eq!(duration.as_millis(), 500);
+            expected += 1;
+        }
+    }
+    assert_eq!(found.len(), expected);
+}
+
+fn decoded(base64: &str) -> Histogram<u64> {
+    let bytes = STANDARD.decode(base64).unwrap();
+    Deserializer::new()
+        .deserialize(&mut bytes.as_slice())
+        .unwrap()
+}
+
+#[test]
+fn a_damaged_trial_is_listed_and_the_others_count() {
+    let run = tempfile::tempdir().unwrap();
+    let service = |spec| {
+        record(
+            spec,
+            BTreeMap::from([(Metric::ServiceTime, constant(10_000, 1000))]),
+        )
+    };
+    let made = dataset(echo_plan(&["http1-persistent"], &[1], 4), service);
+    save(&made, run.path());
+    let file = |index: usize| {
+        run.path()
+            .join("trials")
+            .join(made.records[index].spec.file_name())
+    };
+    let replace = |path: &Path, from: &str, to: &str| {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(from));
+        sockrates_core::files::write_whole(path, text.replacen(from, to, 1).as_bytes()).unwrap();
+    };
+    replace(&file(0), "{", "");
+    replace(&file(1), "\"schema_version\": 1", "\"schema_version\": 9");
+    fs::copy(file(2), run.path().join("trials/copy.json")).unwrap();
+    sockrates_core::files::write_whole(&run.path().join("trials/.hidden.json"), b"{").unwrap();
+    let loaded = Dataset::load(run.path()).unwrap();
+    assert_eq!(loaded.records.len(), 2);
+    let reasons: Vec<_> = loaded
+        .damaged
+        .iter()
+        .map(|(path, why)| format!("{}: {why}", path.display()))
+        .collect();
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(
+        reasons[0].starts_with(
+            "trials/0000-tiny.http1-persistent.c1.b0.json: not a readable trial-record"
+        )
+    );
+    assert!(reasons[1].contains("use a newer sockrates"));
+    assert!(reasons[2].contains("copy.json: another file holds the same cell"));
+    written(&loaded, run.path());
+    let page = fs::read_to_string(run.path().join("report.html")).unwrap();
+    assert!(page.contains("3 trial files could not be used"));
+}
+
+#[test]
+fn what_is_no_run_is_said_with_the_remedy() {
+    let run = tempfile::tempdir().unwrap();
+    let error = || Dataset::load(run.path()).unwrap_err();
+    assert!(matches!(error(), LoadError::NotARun(_)));
+    assert!(error().to_string().contains("holds no run.json"));
+    let manifest = run.path().join("run.json");
+    sockrates_core::files::write_whole(&manifest, b"{\"schema_version\": 99}").unwrap();
+    assert!(matches!(error(), LoadError::TooNew { .. }));
+    assert!(error().to_string().contains("use a newer sockrates"));
+    sockrates_core::files::write_whole(&manifest, b"{\"schema_version\": 1").unwrap();
+    assert!(matches!(error(), LoadError::Damaged { .. }));
+    assert!(error().to_string().contains("run.json is damaged"));
+}

@@ -1,0 +1,11 @@
+//! Whole runs, fabricated with known numbers: what is computed from them, and what is written.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers outside of #[test] functions are tests too"
+)]
+
+mod files;
+mod numbers;
+mod pages;
+mod synthetic;

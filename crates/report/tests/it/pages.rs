@@ -1,0 +1,208 @@
+//! The pages: complete, in order, harmless whatever a record holds, and there for runs of any shape.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use sockrates_core::manifest::RunStatus;
+use sockrates_core::plan::Plan;
+use sockrates_core::record::{FailedTrial, Metric, TrialRecord};
+use sockrates_report::{Dataset, charts};
+
+use crate::synthetic::{self, constant, dataset, echo_plan, realistic, record};
+
+const HOSTILE: &str = "<script>alert(1)</script>--> & \"x\" 'y' | `z` [a](b) \u{202e}\n=1+1";
+
+/// Writes everything, and returns all texts by their file's name.
+fn texts(dataset: &Dataset) -> BTreeMap<String, String> {
+    let run = tempfile::tempdir().unwrap();
+    sockrates_report::write(run.path(), dataset).unwrap();
+    let folders = [run.path().to_owned(), run.path().join("charts")];
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file() && path.extension().is_some_and(|end| end != "png"))
+        .map(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+fn is_picture(name: &str) -> bool {
+    name.contains(".svg")
+}
+
+#[test]
+fn every_document_names_the_command_that_rebuilds_it() {
+    let texts = texts(&dataset(synthetic::quick(1), |spec| realistic(spec, 50)));
+    for (name, text) in &texts {
+        assert!(
+            text.contains("sockrates report 20260921T132640Z-6f8eec1"),
+            "{name}"
+        );
+    }
+    assert!(
+        texts["report.md"]
+            .starts_with("<!-- rebuild: sockrates report 20260921T132640Z-6f8eec1 -->\n")
+    );
+    let stems: Vec<_> = charts()
+        .map(|(stem, question)| {
+            assert!(question.ends_with('?'));
+            stem
+        })
+        .collect();
+    for name in texts.keys().filter(|name| is_picture(name)) {
+        assert!(stems.iter().any(|stem| name.starts_with(stem)), "{name}");
+    }
+}
+
+#[test]
+fn the_pages_tell_in_order_and_need_nothing_else() {
+    let texts = texts(&dataset(synthetic::quick(1), |spec| realistic(spec, 50)));
+    let order = |page: &str, parts: &[&str]| {
+        let places: Vec<_> = parts
+            .iter()
+            .map(|part| page.find(part).unwrap_or_else(|| panic!("{part}")))
+            .collect();
+        assert!(places.is_sorted(), "{places:?}");
+    };
+    let parts = [
+        "On this machine, over loopback",
+        "Key numbers",
+        "How many messages",
+        "How old is",
+        "confidence",
+        "Environment",
+        "seed",
+    ];
+    let parts = [&parts[..4], &parts[5..]].concat();
+    order(&texts["report.html"], &parts);
+    order(&texts["report.md"], &parts);
+    let html = &texts["report.html"];
+    for outside in ["http://", "https://", "<script", "<link", "@import", "url("] {
+        let own = html.matches(outside).count();
+        let namespaces = if outside == "http://" {
+            html.matches("http://www.w3.org/2000/svg").count()
+        } else {
+            0
+        };
+        assert_eq!(own, namespaces, "{outside}");
+    }
+    let charts = texts.keys().filter(|name| is_picture(name)).count();
+    assert_eq!(html.matches("<svg ").count(), charts);
+}
+
+#[test]
+fn hostile_text_stays_text_everywhere() {
+    let mut plan = echo_plan(&["http1-persistent", "http1-per-request"], &[1, 4], 2);
+    for cell in &mut plan.cells {
+        cell.scenario = HOSTILE.to_owned();
+        cell.id = format!("{HOSTILE}{}", cell.id);
+        cell.lane.client = Some(HOSTILE.to_owned());
+    }
+    plan.name = HOSTILE.to_owned();
+    let mut made = dataset(plan, |spec| match spec.block {
+        0 => realistic(spec, 50),
+        _ => TrialRecord::failed(spec, 0, FailedTrial::Harness, HOSTILE.to_owned()),
+    });
+    let manifest = &mut made.manifest;
+    manifest.run_id = HOSTILE.to_owned();
+    manifest.command = HOSTILE.to_owned();
+    manifest.fingerprint.cpu_model = HOSTILE.to_owned();
+    manifest.fingerprint.version = HOSTILE.to_owned();
+    made.damaged
+        .push((PathBuf::from(HOSTILE), HOSTILE.to_owned()));
+    for (name, text) in texts(&made) {
+        if name == "summary.json" {
+            continue;
+        }
+        assert!(!text.contains('\u{202e}'), "{name}");
+        if name == "summary.csv" {
+            let mut table = csv::Reader::from_reader(text.as_bytes());
+            for row in table.records() {
+                assert!(
+                    row.unwrap()
+                        .iter()
+                        .all(|field| !field.starts_with(['=', '+', '-', '@']))
+                );
+            }
+            continue;
+        }
+        assert!(!text.contains("<script"), "{name}");
+        assert_eq!(
+            text.matches("-->").count(),
+            text.matches("<!--").count(),
+            "{name}"
+        );
+        if name == "report.md" {
+            assert!(!text.contains("[a](b)"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_missing_stands_at_the_top() {
+    let plan = echo_plan(&["http1-persistent", "websocket-persistent"], &[1], 3);
+    let mut made = dataset(plan, |spec| {
+        match (spec.cell.lane.transport.as_str(), spec.block) {
+            ("http1", 0) => realistic(spec, 50),
+            _ => TrialRecord::failed(spec, 0, FailedTrial::ServerLost, "it ended".to_owned()),
+        }
+    });
+    made.manifest.status = RunStatus::Partial;
+    made.records.retain(|record| record.spec.block < 2);
+    let (manifest, records) = (made.manifest, made.records);
+    let texts = texts(&Dataset::new(manifest, records, Vec::new()));
+    for name in ["report.html", "report.md"] {
+        let page = &texts[name];
+        let top = &page[..page.find("Key numbers").unwrap()];
+        assert!(
+            top.contains("This run is partial: 4 of 6 planned trials have a record."),
+            "{name}"
+        );
+        assert!(
+            top.contains("3 of 4 trials failed and are in no number."),
+            "{name}"
+        );
+        assert!(top.contains("1 of 2 cells have no valid trial."), "{name}");
+        assert!(page.contains("it ended"), "{name}");
+    }
+}
+
+/// One trial, one lane, times without any spread, times of zero, nothing at all.
+#[test]
+fn runs_of_any_shape_are_drawn() {
+    let of = |ns: u64, count: u64| {
+        move |spec| {
+            let metrics = [
+                Metric::ServiceTime,
+                Metric::Connect,
+                Metric::Handshake,
+                Metric::Exchange,
+            ];
+            record(
+                spec,
+                metrics.map(|metric| (metric, constant(ns, count))).into(),
+            )
+        }
+    };
+    let plan = |connections: &[u32]| echo_plan(&["http1-per-request"], connections, 1);
+    let shapes: [(Plan, u64, u64); 5] = [
+        (plan(&[1]), 20_000, 1),
+        (plan(&[1]), 20_000, 100),
+        (plan(&[1, 8]), 20_000, 5000),
+        (plan(&[1]), 0, 5000),
+        (plan(&[1, 65_536]), 60_000_000_000, 5000),
+    ];
+    for (plan, ns, count) in shapes {
+        let texts = texts(&dataset(plan, of(ns, count)));
+        assert!(texts.contains_key("throughput.svg"), "{ns} {count}");
+    }
+    let made = dataset(plan(&[1]), of(1, 1));
+    let texts = texts(&Dataset::new(made.manifest, Vec::new(), Vec::new()));
+    assert!(texts["report.html"].contains("No trial of this run counts"));
+    assert!(!texts.keys().any(|name| is_picture(name)));
+}
