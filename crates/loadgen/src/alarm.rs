@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Poll, Waker};
 
 /// Why an alarm rang.
@@ -28,11 +28,13 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     /// Runs `work` until it ends, its deadline has passed, or all is over.
-    pub(crate) async fn guard<T>(
+    ///
+    /// Takes it pinned: an operation's future is large, and would be copied on its way here.
+    pub(crate) async fn guard<F: Future>(
         &self,
         deadline_ns: u64,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Ring> {
+        work: Pin<&mut F>,
+    ) -> Result<F::Output, Ring> {
         self.deadline_ns.set(Some(deadline_ns));
         let result = self.wait(work).await;
         self.deadline_ns.set(None);
@@ -43,8 +45,7 @@ impl Alarm {
     }
 
     /// Runs `work` until it ends or the alarm rings. A ring that came earlier counts, too.
-    pub(crate) async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Ring> {
-        let mut work = pin!(work);
+    pub(crate) async fn wait<F: Future>(&self, mut work: Pin<&mut F>) -> Result<F::Output, Ring> {
         poll_fn(|context| {
             if let Some(ring) = self.ring.get() {
                 return Poll::Ready(Err(ring));
@@ -92,25 +93,27 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::pin;
 
     use super::*;
 
     #[tokio::test]
     async fn work_that_ends_is_not_disturbed() {
-        assert_eq!(Alarm::default().guard(10, ready(7)).await, Ok(7));
+        assert_eq!(Alarm::default().guard(10, pin!(ready(7))).await, Ok(7));
     }
 
     #[tokio::test]
     async fn a_passed_deadline_ends_the_work_once() {
         let alarm = Alarm::default();
-        let (result, ()) = tokio::join!(alarm.guard(10, pending::<()>()), async {
+        let hanging = pin!(pending::<()>());
+        let (result, ()) = tokio::join!(alarm.guard(10, hanging), async {
             alarm.check(9);
             assert_eq!(alarm.ring.get(), None);
             alarm.check(10);
         });
         assert_eq!(result, Err(Ring::TimedOut));
         assert_eq!(
-            alarm.guard(20, ready(())).await,
+            alarm.guard(20, pin!(ready(()))).await,
             Ok(()),
             "the next operation starts afresh"
         );
@@ -122,7 +125,13 @@ mod tests {
     async fn the_end_of_the_drain_ends_everything_after_it() {
         let alarm = Alarm::default();
         alarm.ring(Ring::Over);
-        assert_eq!(alarm.guard(10, pending::<()>()).await, Err(Ring::Over));
-        assert_eq!(alarm.guard(10, pending::<()>()).await, Err(Ring::Over));
+        assert_eq!(
+            alarm.guard(10, pin!(pending::<()>())).await,
+            Err(Ring::Over)
+        );
+        assert_eq!(
+            alarm.guard(10, pin!(pending::<()>())).await,
+            Err(Ring::Over)
+        );
     }
 }

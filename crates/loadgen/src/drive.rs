@@ -2,6 +2,7 @@
 //! same for every lane.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
@@ -52,9 +53,16 @@ where
         let shared = Rc::clone(&self.shared);
         let alarm = Rc::clone(&self.alarm);
         let now_ns = || shared.environment.now_ns();
-        while let Ok(Some(due)) = alarm.wait(shared.agenda.next(self.local, now_ns)).await {
+        while let Ok(Some(due)) = alarm
+            .wait(pin!(shared.agenda.next(self.local, now_ns)))
+            .await
+        {
             let deadline_ns = due.started_ns + shared.timeout_ns;
-            let failure = match alarm.guard(deadline_ns, self.operate(due)).await {
+            let outcome = {
+                let operation = pin!(self.operate(due));
+                alarm.guard(deadline_ns, operation).await
+            };
+            let failure = match outcome {
                 Ok(Ok(())) => continue,
                 Ok(Err(kind)) => kind,
                 Err(Ring::TimedOut) if self.is_connecting => FailureKind::ConnectTimedOut,
@@ -132,7 +140,7 @@ where
             self.is_connecting = false;
             // A closed loop must not hammer a target that does not let it in. Ending the pause, whether
             // by a tick or by the alarm, is all that matters.
-            let _ = self.alarm.wait(self.shared.tick.notified()).await;
+            let _ = self.alarm.wait(pin!(self.shared.tick.notified())).await;
         }
     }
 }

@@ -20,6 +20,10 @@ pub struct Http1<S> {
     /// The part of the buffer that was read and not yet used.
     from: usize,
     to: usize,
+    /// The last final head, and its bytes. A server says the same for a second on end (until its
+    /// `Date` changes): the same bytes mean the same and need no parsing.
+    known: Vec<u8>,
+    known_head: Option<Head>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
@@ -40,6 +44,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
             buffer: vec![0; READ_BUFFER_BYTES].into(),
             from: 0,
             to: 0,
+            known: Vec::with_capacity(KNOWN_BYTES),
+            known_head: None,
         })
     }
 
@@ -76,18 +82,34 @@ impl<S: AsyncRead + Unpin> Http1<S> {
     async fn final_head(&mut self) -> Result<Head, FailureKind> {
         self.read_more().await?;
         loop {
-            match parse_head(&self.buffer[self.from..self.to])? {
-                None => self.read_more().await?,
-                Some(head) => {
+            let unused = &self.buffer[self.from..self.to];
+            if let Some(head) = self.known_head.filter(|_| unused.starts_with(&self.known)) {
+                self.from += head.bytes;
+                return Ok(head);
+            }
+            let Some(head) = parse_head(unused)? else {
+                self.read_more().await?;
+                continue;
+            };
+            match head.status {
+                // Nobody asked for another protocol.
+                101 => return Err(FailureKind::Protocol),
+                100..200 => self.from += head.bytes,
+                _ => {
+                    self.remember(head);
                     self.from += head.bytes;
-                    match head.status {
-                        // Nobody asked for another protocol.
-                        101 => return Err(FailureKind::Protocol),
-                        100..200 => {}
-                        _ => return Ok(head),
-                    }
+                    return Ok(head);
                 }
             }
+        }
+    }
+
+    fn remember(&mut self, head: Head) {
+        self.known_head = (head.bytes <= KNOWN_BYTES).then_some(head);
+        self.known.clear();
+        if self.known_head.is_some() {
+            self.known
+                .extend_from_slice(&self.buffer[self.from..self.from + head.bytes]);
         }
     }
 
@@ -172,6 +194,9 @@ impl<S: AsyncRead + Unpin> Http1<S> {
         Ok(())
     }
 }
+
+/// Longer heads are parsed each time: remembering one must not allocate.
+const KNOWN_BYTES: usize = 1024;
 
 fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::io::Result<()> {
     let Peer { host, lifecycle } = peer;
