@@ -53,7 +53,7 @@ const CHARTS: [Chart; 6] = [
         stem: "throughput",
         question: "How many messages per second does each lane carry?",
         reading: "Each dot is one trial, the bar ends at their median. Filled bars keep the connection open, outlined \
-                  bars open one per request; grey is bare TCP, the floor that no protocol can pass.",
+                  bars open one per request; grey is bare TCP, the floor.",
         draw: throughput::draw,
     },
     Chart {

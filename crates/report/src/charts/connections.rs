@@ -3,7 +3,7 @@
 use sockrates_core::record::Metric;
 
 use super::axis::{Axis, time_label};
-use super::layout::{self, EndLabel, fit};
+use super::layout::{self, EndLabel};
 use super::scene::{Anchor, Dash, Frame, Point, Scene};
 use super::style;
 use super::{Picture, network, origin};
@@ -13,7 +13,7 @@ const PANEL: f64 = 400.0;
 const NAMES: f64 = 196.0;
 const TICKS: f64 = 62.0;
 /// Lanes measured at the same number of connections stand this far apart, so that their ranges do not cover each other.
-const DODGE: f64 = 7.0;
+const DODGE: f64 = 3.0;
 
 /// Draws one panel per closed scenario that has at least two numbers of connections.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
@@ -63,22 +63,8 @@ fn panel(scene: &mut Scene, group: &[&LoadPoint<'_>], top: f64) {
         right: body.right - NAMES,
         bottom: top + PANEL - 50.0,
     };
-    let title = fit(&point.cell().scenario, style::PANEL, 400.0);
-    scene.bold(
-        title,
-        (body.left, top + 14.0),
-        style::PANEL,
-        style::BLACK,
-        Anchor::Start,
-    );
-    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(
-        detail,
-        (body.right, top + 14.0),
-        style::TICK,
-        style::GREY,
-        Anchor::End,
-    );
+    let title = point.cell().scenario.clone();
+    layout::panel_head(scene, top, &title, point);
     let counts = group
         .iter()
         .map(|point| f64::from(point.cell().connections));

@@ -4,6 +4,7 @@ use super::axis::Axis;
 use super::scene::{Anchor, Dash, Frame, Point, Scene, text_width};
 use super::style::{self, Ink, LaneStyle, Marker};
 use crate::text;
+use crate::view::LoadPoint;
 
 /// The space between the title's block and the first panel.
 const HEAD: f64 = 84.0;
@@ -62,6 +63,29 @@ pub(crate) fn end(scene: &mut Scene, note: &str, origin: &str) {
         Anchor::Start,
     );
     scene.text(origin, (right, y), style::FOOTER, style::GREY, Anchor::End);
+}
+
+/// Writes what a panel shows, at its top: its title at the left, payload and trials at the right.
+pub(crate) fn panel_head(scene: &mut Scene, top: f64, title: &str, point: &LoadPoint<'_>) {
+    let Frame { left, right, .. } = body(scene);
+    let baseline = top + 14.0;
+    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
+    let room = right - left - text_width(&detail, style::TICK, false) - 40.0;
+    let title = fit(title, style::PANEL, room);
+    scene.bold(
+        title,
+        (left, baseline),
+        style::PANEL,
+        style::BLACK,
+        Anchor::Start,
+    );
+    scene.text(
+        detail,
+        (right, baseline),
+        style::TICK,
+        style::GREY,
+        Anchor::End,
+    );
 }
 
 /// Cuts a text to the room it has.

@@ -5,7 +5,7 @@ use sockrates_core::record::Metric;
 
 use super::axis::{Axis, percent_label, time_label};
 use super::layout::{self, EndLabel};
-use super::scene::{Dash, Frame, Point};
+use super::scene::{Dash, Frame, Point, Scene};
 use super::style;
 use super::{Picture, origin, scope};
 use crate::text;
@@ -27,18 +27,33 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         .collect()
 }
 
+/// A lane's quantiles: of all trials, and of each.
+struct Lines<'a> {
+    cell: &'a CellView<'a>,
+    merged: Curve,
+    single: Vec<Curve>,
+}
+
+/// Quantiles with their times.
+type Curve = Vec<(f64, f64)>;
+
+fn lines<'a>(cell: &'a CellView<'a>, metric: Metric) -> Option<Lines<'a>> {
+    let single = cell.histograms(metric);
+    Some(Lines {
+        cell,
+        merged: curve(cell.merged.get(&metric)?)?,
+        single: single
+            .filter_map(|(_, histogram)| curve(histogram))
+            .collect(),
+    })
+}
+
 fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Picture> {
     let metric = point.main_metric();
-    let lines: Vec<_> = point
-        .cells
-        .iter()
-        .filter_map(|cell| Some((*cell, curve(cell.merged.get(&metric)?)?)))
-        .collect();
-    let last = lines
-        .iter()
-        .filter_map(|(_, curve)| curve.last())
-        .map(|(quantile, _)| *quantile)
-        .reduce(f64::max)?;
+    let cells = point.cells.iter();
+    let lanes: Vec<_> = cells.filter_map(|cell| lines(cell, metric)).collect();
+    let ends = lanes.iter().filter_map(|lane| lane.merged.last());
+    let last = ends.map(|(quantile, _)| *quantile).reduce(f64::max)?;
     let mut scene = layout::begin(question, &scope(view, point), HEIGHT);
     let body = layout::body(&scene);
     let frame = Frame {
@@ -47,53 +62,22 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
         right: body.right - NAMES,
         bottom: body.bottom - 44.0,
     };
-    let singles = |cell: &CellView<'_>| -> Vec<Vec<(f64, f64)>> {
-        cell.histograms(metric)
-            .filter_map(|(_, histogram)| curve(histogram))
-            .collect()
-    };
-    let singles: Vec<_> = lines.iter().map(|(cell, _)| singles(cell)).collect();
-    let times = singles
+    let times = lanes
         .iter()
-        .flatten()
-        .chain(lines.iter().map(|(_, curve)| curve))
-        .flatten();
-    let y = Axis::log(times.map(|(_, ns)| *ns), (frame.bottom, frame.top));
+        .flat_map(|lane| lane.single.iter().chain([&lane.merged]));
+    let times = times.flatten().map(|(_, ns)| *ns);
+    let y = Axis::log(times, (frame.bottom, frame.top));
     let x = Axis::nines(last, (frame.left, frame.right));
+    let time = text::metric(metric);
     layout::y_axis(&mut scene, frame, &y, time_label, 42.0);
     layout::x_axis(&mut scene, frame, &x, percent_label, 60.0);
-    layout::y_title(&mut scene, frame, body.left, &text::metric(metric));
+    layout::y_title(&mut scene, frame, body.left, &time);
     layout::x_title(
         &mut scene,
         frame,
-        &format!(
-            "share of messages whose {} was no longer",
-            text::metric(metric)
-        ),
+        &format!("share of messages whose {time} was no longer"),
     );
-    let place = |curve: &[(f64, f64)]| -> Vec<Point> {
-        curve
-            .iter()
-            .map(|(quantile, ns)| (x.place(*quantile), y.place(*ns)))
-            .collect()
-    };
-    for ((cell, _), singles) in lines.iter().zip(&singles) {
-        let look = style::of(&cell.cell.lane);
-        for single in singles {
-            scene.line(place(single), look.ink.fade(0.28), 0.8, Dash::Solid);
-        }
-    }
-    let mut labels = Vec::new();
-    for (cell, curve) in &lines {
-        let look = style::of(&cell.cell.lane);
-        let points = place(curve);
-        labels.extend(points.last().map(|end| EndLabel {
-            text: cell.cell.lane.to_string(),
-            ink: look.ink,
-            end: *end,
-        }));
-        scene.line(points, look.ink, look.width, look.dash);
-    }
+    let labels = curves(&mut scene, &lanes, &x, &y);
     layout::end_labels(&mut scene, labels, frame.right + 22.0, frame);
     let note = "thin: single trials · bold: all trials · solid: kept open, dashed: per request, dotted: control";
     layout::end(&mut scene, note, &origin(view));
@@ -102,6 +86,35 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
         caption: caption(point, metric),
         scene,
     })
+}
+
+/// Draws all single trials below all merged lines.
+fn curves(scene: &mut Scene, lanes: &[Lines<'_>], x: &Axis, y: &Axis) -> Vec<EndLabel> {
+    let place = |curve: &Curve| -> Vec<Point> {
+        let places = curve
+            .iter()
+            .map(|(quantile, ns)| (x.place(*quantile), y.place(*ns)));
+        places.collect()
+    };
+    for lane in lanes {
+        let ink = style::of(&lane.cell.cell.lane).ink.fade(0.28);
+        for single in &lane.single {
+            scene.line(place(single), ink, 0.8, Dash::Solid);
+        }
+    }
+    let mut labels = Vec::new();
+    for lane in lanes {
+        let name = &lane.cell.cell.lane;
+        let look = style::of(name);
+        let points = place(&lane.merged);
+        labels.extend(points.last().map(|end| EndLabel {
+            text: name.to_string(),
+            ink: look.ink,
+            end: *end,
+        }));
+        scene.line(points, look.ink, look.width, look.dash);
+    }
+    labels
 }
 
 fn caption(point: &LoadPoint<'_>, metric: Metric) -> String {
@@ -113,8 +126,9 @@ fn caption(point: &LoadPoint<'_>, metric: Metric) -> String {
     )
 }
 
-/// Returns quantiles with their times, from the fifth percentile up to the last one that enough samples support; `None` below two points.
-fn curve(histogram: &Histogram) -> Option<Vec<(f64, f64)>> {
+/// Returns quantiles with their times, from the fifth percentile up to the last one that enough samples support;
+/// `None` when not even the median has them.
+fn curve(histogram: &Histogram) -> Option<Curve> {
     let count = histogram.count() as f64;
     if count < 2.0 * TAIL_SAMPLES {
         return None;

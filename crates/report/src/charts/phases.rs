@@ -107,22 +107,7 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
         bottom: top + PANEL_HEAD + ROW * rows.len() as f64,
     };
     let title = format!("{}: {}", point.cell().scenario, point.load_text());
-    let title = fit(&title, style::PANEL, body.width() - 320.0);
-    scene.bold(
-        title,
-        (body.left, top + 14.0),
-        style::PANEL,
-        style::BLACK,
-        Anchor::Start,
-    );
-    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(
-        detail,
-        (body.right, top + 14.0),
-        style::TICK,
-        style::GREY,
-        Anchor::End,
-    );
+    layout::panel_head(scene, top, &title, point);
     key(scene, frame);
     let most = rows.iter().map(|cell| longest(cell)).fold(0.0, f64::max);
     let axis = Axis::linear(most * 1.02, (frame.left, frame.right));

@@ -61,22 +61,7 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
         bottom: top + PANEL - 50.0,
     };
     let title = format!("{}: {}", point.cell().scenario, point.load_text());
-    let title = fit(&title, style::PANEL, body.width() - 340.0);
-    scene.bold(
-        title,
-        (body.left, top + 14.0),
-        style::PANEL,
-        style::BLACK,
-        Anchor::Start,
-    );
-    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    scene.text(
-        detail,
-        (body.right, top + 14.0),
-        style::TICK,
-        style::GREY,
-        Anchor::End,
-    );
+    layout::panel_head(scene, top, &title, point);
     let interval_ns = match point.cell().load {
         Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
         _ => None,
@@ -102,24 +87,27 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     layout::x_title(scene, frame, "age on arrival");
     let mut labels = curves(scene, point, &x, &y, most);
     if let Some(interval_ns) = interval_ns {
-        let line = vec![
-            (x.place(0.0), y.place(0.0)),
-            (x.place(interval_ns), y.place(1.0)),
-        ];
-        scene.line(line, style::BLACK, 1.2, Dash::Dashed);
-        // Half-way up the line there is room below it.
-        let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
-        let name = format!(
-            "expected, not measured: even between 0 and {}",
-            time_label(interval_ns)
-        );
-        let name = fit(&name, style::TICK, frame.right - at.0);
-        scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
+        expectation(scene, interval_ns, &x, &y, frame);
     }
     for label in &mut labels {
         label.end.0 = label.end.0.min(frame.right);
     }
     layout::end_labels(scene, labels, frame.right + 22.0, frame);
+}
+
+/// Draws what polling alone would give, and says that nobody measured it.
+fn expectation(scene: &mut Scene, interval_ns: f64, x: &Axis, y: &Axis, frame: Frame) {
+    let line = vec![
+        (x.place(0.0), y.place(0.0)),
+        (x.place(interval_ns), y.place(1.0)),
+    ];
+    scene.line(line, style::BLACK, 1.2, Dash::Dashed);
+    // Half-way up the line there is room below it.
+    let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
+    let until = time_label(interval_ns);
+    let name = format!("expected, not measured: even between 0 and {until}");
+    let name = fit(&name, style::TICK, frame.right - at.0);
+    scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
 }
 
 fn curves(

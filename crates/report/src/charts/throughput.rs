@@ -69,24 +69,8 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64, most: f64) {
         right: body.right - VALUES,
         bottom: top + PANEL_HEAD + ROW * point.cells.len() as f64,
     };
-    let cell = point.cell();
-    let title = format!("{}: {}", cell.scenario, point.load_text());
-    let detail = format!("{} · {}", point.payload_text(), point.trials_text());
-    let title = fit(&title, style::PANEL, body.width() - 320.0);
-    scene.bold(
-        title,
-        (body.left, top + 14.0),
-        style::PANEL,
-        style::BLACK,
-        Anchor::Start,
-    );
-    scene.text(
-        detail,
-        (body.right, top + 14.0),
-        style::TICK,
-        style::GREY,
-        Anchor::End,
-    );
+    let title = format!("{}: {}", point.cell().scenario, point.load_text());
+    layout::panel_head(scene, top, &title, point);
     let axis = Axis::linear(most, (frame.left, frame.right));
     for tick in axis.ticks(90.0) {
         let x = axis.place(tick);

@@ -5,7 +5,7 @@ use sockrates_core::record::Metric;
 use super::axis::{Axis, rate_label, time_label};
 use super::layout::{self, fit};
 use super::scene::{Anchor, Dash, Frame, Point, Scene, text_width};
-use super::style;
+use super::style::{self, Ink};
 use super::{Picture, origin, scope};
 use crate::course::Slice;
 use crate::text;
@@ -186,31 +186,27 @@ fn panel(scene: &mut Scene, course: &Course<'_>, axes: &Axes, frame: Frame) {
         style::GREY,
         Anchor::End,
     );
-    let middle = |moment: &Moment| axes.x.place(f64::midpoint(moment.from_ns, moment.to_ns));
     for trial in &course.trials {
-        let line = |value: fn(&Moment) -> Option<f64>| -> Vec<Point> {
-            trial
-                .iter()
-                .filter_map(|moment| Some((middle(moment), axes.y.place(value(moment)?))))
-                .collect()
-        };
-        scene.line(
-            line(|moment| moment.upper),
-            look.ink.fade(0.4),
-            0.8,
-            Dash::Solid,
-        );
-        scene.line(
-            line(|moment| moment.p50),
-            look.ink.fade(0.6),
-            1.6,
-            Dash::Solid,
-        );
-        let rates = trial
-            .iter()
-            .map(|moment| (middle(moment), axes.rate.place(moment.rate)));
-        scene.line(rates.collect(), look.ink.fade(0.5), 0.8, Dash::Solid);
+        lines(scene, trial, axes, look.ink);
     }
+}
+
+fn lines(scene: &mut Scene, trial: &[Moment], axes: &Axes, ink: Ink) {
+    let middle = |moment: &Moment| axes.x.place(f64::midpoint(moment.from_ns, moment.to_ns));
+    let times = |value: fn(&Moment) -> Option<f64>| -> Vec<Point> {
+        let place = |moment| Some((middle(moment), axes.y.place(value(moment)?)));
+        trial.iter().filter_map(place).collect()
+    };
+    let rate = |moment: &Moment| (middle(moment), axes.rate.place(moment.rate));
+    let rates: Vec<Point> = trial.iter().map(rate).collect();
+    scene.line(
+        times(|moment| moment.upper),
+        ink.fade(0.4),
+        0.8,
+        Dash::Solid,
+    );
+    scene.line(times(|moment| moment.p50), ink.fade(0.6), 1.6, Dash::Solid);
+    scene.line(rates, ink.fade(0.5), 0.8, Dash::Solid);
 }
 
 /// Returns the space of the rates below a panel.
