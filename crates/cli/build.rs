@@ -5,11 +5,21 @@ use std::process::Command;
 
 fn main() {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-    println!("cargo::rustc-env=SOCKRATES_RUSTC={}", output(&rustc, &["-V"]));
+    println!(
+        "cargo::rustc-env=SOCKRATES_RUSTC={}",
+        output(&rustc, &["-V"])
+    );
     let revision = output("git", &["rev-parse", "--short=7", "HEAD"]);
-    let revision = if revision.is_empty() { "norev".to_owned() } else { revision };
+    let revision = if revision.is_empty() {
+        "norev".to_owned()
+    } else {
+        revision
+    };
     println!("cargo::rustc-env=SOCKRATES_REVISION={revision}");
-    println!("cargo::rustc-env=SOCKRATES_PROFILE={}", env::var("PROFILE").unwrap_or_default());
+    println!(
+        "cargo::rustc-env=SOCKRATES_PROFILE={}",
+        env::var("PROFILE").unwrap_or_default()
+    );
     // A new commit or a switched branch touches one of these; outside a checkout neither exists.
     let git = output("git", &["rev-parse", "--absolute-git-dir"]);
     if !git.is_empty() {
@@ -23,5 +33,6 @@ fn main() {
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let good = output.ok().filter(|output| output.status.success());
-    good.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    good.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default()
 }

@@ -67,7 +67,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
     let cpus = cpu::usable().or_exit(Exit::Environment, "ask which CPUs may be used")?;
     let placement = Placement::split(&cpus);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let bench = Bench { placement, runtime };
     let calibration = bench.calibrate()?;
     if arguments.json {
@@ -97,21 +99,41 @@ impl Bench {
             recorder_ns,
             timer_late_p50_ns: lateness.quantile_unchecked_ns(0.5),
             timer_late_p99_ns: lateness.quantile_unchecked_ns(0.99),
-            floor: WAITS.map(|wait| self.floor(wait)).into_iter().collect::<Result<_, _>>()?,
-            lanes: registry::lanes().map(|(lane, _)| self.cost(&lane)).collect::<Result<_, _>>()?,
-            pacing: WAITS.map(|wait| self.pacing(wait)).into_iter().collect::<Result<_, _>>()?,
+            floor: WAITS
+                .map(|wait| self.floor(wait))
+                .into_iter()
+                .collect::<Result<_, _>>()?,
+            lanes: registry::lanes()
+                .map(|(lane, _)| self.cost(&lane))
+                .collect::<Result<_, _>>()?,
+            pacing: WAITS
+                .map(|wait| self.pacing(wait))
+                .into_iter()
+                .collect::<Result<_, _>>()?,
         })
     }
 
     fn floor(&self, wait: Wait) -> Result<Floor, Failure> {
         let lane = "tcp-persistent".parse()?;
         let record = self.trial(&lane, 1, Load::Closed {}, wait, 1000)?;
-        Ok(Floor { wait, service_time_p50_ns: quantile(&record, Metric::ServiceTime, 0.5) })
+        Ok(Floor {
+            wait,
+            service_time_p50_ns: quantile(&record, Metric::ServiceTime, 0.5),
+        })
     }
 
     fn cost(&self, lane: &Lane) -> Result<Cost, Failure> {
-        let record = self.trial(lane, COST_CONNECTIONS, Load::Closed {}, Wait::Blocking, 1000)?;
-        let measured = record.measurement.as_ref().expect("a completed trial was measured");
+        let record = self.trial(
+            lane,
+            COST_CONNECTIONS,
+            Load::Closed {},
+            Wait::Blocking,
+            1000,
+        )?;
+        let measured = record
+            .measurement
+            .as_ref()
+            .expect("a completed trial was measured");
         let operations = (measured.operations.verified + measured.warm_up.verified).max(1) as f64;
         Ok(Cost {
             lane: lane.clone(),
@@ -124,14 +146,20 @@ impl Bench {
 
     fn pacing(&self, wait: Wait) -> Result<Pacing, Failure> {
         let lane = "http1-persistent".parse()?;
-        let load = Load::OpenPoisson { rate_per_second: PACING_RATE };
+        let load = Load::OpenPoisson {
+            rate_per_second: PACING_RATE,
+        };
         let lags = (0..PACING_TRIALS).map(|_| {
             let record = self.trial(&lane, PACING_CONNECTIONS, load.clone(), wait, 3000)?;
             Ok(quantile(&record, Metric::ScheduleLag, 0.99))
         });
         let lags: Vec<_> = lags.collect::<Result<_, Failure>>()?;
         let best = lags.into_iter().min().expect("there is a trial");
-        Ok(Pacing { wait, schedule_lag_p99_ns: best, target_ns: verdict::lag_target_ns(wait) })
+        Ok(Pacing {
+            wait,
+            schedule_lag_p99_ns: best,
+            target_ns: verdict::lag_target_ns(wait),
+        })
     }
 
     fn trial(
@@ -142,8 +170,15 @@ impl Bench {
         wait: Wait,
         window_ms: u32,
     ) -> Result<TrialRecord, Failure> {
-        let timing = Timing { warm_up_ms: 200, window_ms, ..Timing::default() };
-        let workload = Workload::Echo { payload: PayloadKind::Binary, payload_bytes: 64 };
+        let timing = Timing {
+            warm_up_ms: 200,
+            window_ms,
+            ..Timing::default()
+        };
+        let workload = Workload::Echo {
+            payload: PayloadKind::Binary,
+            payload_bytes: 64,
+        };
         let cell = Cell {
             id: format!("calibrate.{lane}.c{connections}"),
             scenario: "calibrate".into(),
@@ -167,15 +202,19 @@ impl Bench {
         let record = self.runtime.block_on(child::perform(&spec));
         match &record.outcome {
             Outcome::Completed => Ok(record),
-            Outcome::Failed { message, .. } => {
-                Err(Failure::new(Exit::Harness, format!("calibrate {lane}: {message}")))
-            }
+            Outcome::Failed { message, .. } => Err(Failure::new(
+                Exit::Harness,
+                format!("calibrate {lane}: {message}"),
+            )),
         }
     }
 }
 
 fn quantile(record: &TrialRecord, metric: Metric, quantile: f64) -> u64 {
-    let histograms = record.measurement.as_ref().map(|measured| &measured.histograms);
+    let histograms = record
+        .measurement
+        .as_ref()
+        .map(|measured| &measured.histograms);
     let histogram = histograms.and_then(|all| all.get(&metric));
     histogram.map_or(0, |histogram| histogram.quantile_unchecked_ns(quantile))
 }
@@ -199,12 +238,28 @@ fn describe(found: &Calibration) -> String {
         time(found.timer_late_p50_ns),
         time(found.timer_late_p99_ns),
     );
-    for Floor { wait, service_time_p50_ns } in &found.floor {
+    for Floor {
+        wait,
+        service_time_p50_ns,
+    } in &found.floor
+    {
         let floor = time(*service_time_p50_ns);
-        text += &format!("tcp floor, {:<9}  p50 {floor} with one connection\n", wait.name());
+        text += &format!(
+            "tcp floor, {:<9}  p50 {floor} with one connection\n",
+            wait.name()
+        );
     }
-    for Pacing { wait, schedule_lag_p99_ns, target_ns } in &found.pacing {
-        let verdict = if schedule_lag_p99_ns <= target_ns { "met" } else { "missed" };
+    for Pacing {
+        wait,
+        schedule_lag_p99_ns,
+        target_ns,
+    } in &found.pacing
+    {
+        let verdict = if schedule_lag_p99_ns <= target_ns {
+            "met"
+        } else {
+            "missed"
+        };
         text += &format!(
             "pacing, {:<9}     p99 schedule lag {} at {PACING_RATE}/s (target {}: {verdict})\n",
             wait.name(),
@@ -212,7 +267,8 @@ fn describe(found: &Calibration) -> String {
             time(*target_ns),
         );
     }
-    text += &format!("\nthe client's own CPU time per operation, {COST_CONNECTIONS} connections:\n");
+    text +=
+        &format!("\nthe client's own CPU time per operation, {COST_CONNECTIONS} connections:\n");
     text += "  lane                        user      kernel         rate\n";
     for cost in &found.lanes {
         text += &format!(

@@ -33,14 +33,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// An error that is a sentence.
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
-        Self { exit, error: anyhow::anyhow!("{message}") }
+        Self {
+            exit,
+            error: anyhow::anyhow!("{message}"),
+        }
     }
 }
 
 /// What no one gave a code is unexpected.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: Exit::Unexpected, error: error.into() }
+        Self {
+            exit: Exit::Unexpected,
+            error: error.into(),
+        }
     }
 }
 
@@ -52,6 +58,9 @@ pub(crate) trait OrExit<T> {
 
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit, doing: impl Display) -> Result<T, Failure> {
-        self.map_err(|error| Failure { exit, error: error.into().context(doing.to_string()) })
+        self.map_err(|error| Failure {
+            exit,
+            error: error.into().context(doing.to_string()),
+        })
     }
 }

@@ -51,10 +51,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn table(entries: &[Entry], has_headings: bool) -> String {
-    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
+    let width = entries
+        .iter()
+        .map(|entry| entry.name.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     let mut heading = None;
-    for Entry { kind, name, summary } in entries {
+    for Entry {
+        kind,
+        name,
+        summary,
+    } in entries
+    {
         if has_headings && heading != Some(*kind) {
             text += if heading.is_some() { "\n" } else { "" };
             text += &format!("{}:\n", format!("{kind:?}").to_lowercase());
@@ -66,12 +75,17 @@ fn table(entries: &[Entry], has_headings: bool) -> String {
 }
 
 fn entries(kind: Kind) -> Vec<Entry> {
-    let entry = |(name, summary)| Entry { kind, name, summary };
+    let entry = |(name, summary)| Entry {
+        kind,
+        name,
+        summary,
+    };
     match kind {
         Kind::Profiles => profiles().into_iter().map(entry).collect(),
         Kind::Scenarios => {
             let all = profile::scenarios().into_iter();
-            all.map(|scenario| entry((scenario.name, scenario.question))).collect()
+            all.map(|scenario| entry((scenario.name, scenario.question)))
+                .collect()
         }
         Kind::Lanes => registry::lanes()
             .map(|(lane, row)| entry((lane.to_string(), row.summary.to_owned())))
@@ -79,9 +93,13 @@ fn entries(kind: Kind) -> Vec<Entry> {
         Kind::Workloads => {
             let all = [
                 ("echo", "send a payload, expect the same bytes back"),
-                ("updates", "learn of events that the server publishes, by short polling"),
+                (
+                    "updates",
+                    "learn of events that the server publishes, by short polling",
+                ),
             ];
-            all.map(|(name, summary)| entry((name.to_owned(), summary.to_owned()))).into()
+            all.map(|(name, summary)| entry((name.to_owned(), summary.to_owned())))
+                .into()
         }
         Kind::Charts => sockrates_report::charts()
             .map(|(name, question)| entry((name.to_owned(), question.to_owned())))
@@ -93,10 +111,15 @@ fn profiles() -> Vec<(String, String)> {
     let known = profile::scenarios();
     let all = profile::profiles().into_iter();
     all.map(|profile| {
-        let scenarios = profile.resolve(&known).expect("embedded profiles are tested");
+        let scenarios = profile
+            .resolve(&known)
+            .expect("embedded profiles are tested");
         let plan = Plan::new(&profile.name, &scenarios, profile.blocks, 0);
         let time = units::seconds(plan.planned_seconds());
-        (profile.name, format!("{} ({time} planned)", profile.summary))
+        (
+            profile.name,
+            format!("{} ({time} planned)", profile.summary),
+        )
     })
     .collect()
 }

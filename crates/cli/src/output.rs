@@ -5,7 +5,9 @@ use std::io::{self, Write};
 /// Prints a result. A reader that went away (a closed pipe) is no error.
 pub(crate) fn result(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 /// Prints a line that is not a result. Without a stderr there is nobody to tell.

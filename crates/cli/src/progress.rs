@@ -26,7 +26,13 @@ impl Progress {
             ProgressBar::new(plan.trial_count() as u64).with_style(style)
         });
         let seconds_left = plan.planned_seconds();
-        Self { bar, is_quiet, blocks: plan.blocks.len(), seconds_left, block: None }
+        Self {
+            bar,
+            is_quiet,
+            blocks: plan.blocks.len(),
+            seconds_left,
+            block: None,
+        }
     }
 
     /// Says which trial begins.
@@ -37,7 +43,11 @@ impl Progress {
             bar.set_message(trial.cell.id.clone());
             bar.tick();
         } else if !self.is_quiet && self.block != Some(trial.block) {
-            output::note(&format!("block {} of {}, {left} left", trial.block + 1, self.blocks));
+            output::note(&format!(
+                "block {} of {}, {left} left",
+                trial.block + 1,
+                self.blocks
+            ));
         }
         self.block = Some(trial.block);
     }

@@ -47,16 +47,26 @@ pub(crate) fn print(
         return output::json(summary);
     }
     output::result(&sockrates_report::terminal(dataset, summary));
-    output::result(&format!("\nReport: {}\n", folder.join("report.html").display()));
+    output::result(&format!(
+        "\nReport: {}\n",
+        folder.join("report.html").display()
+    ));
     Ok(())
 }
 
 /// A path is a path; anything else is the name of a run in the results folder.
 fn locate(run: &str, results: &Path) -> PathBuf {
     let as_path = Path::new(run);
-    if as_path.join("run.json").exists() { as_path.to_owned() } else { results.join(run) }
+    if as_path.join("run.json").exists() {
+        as_path.to_owned()
+    } else {
+        results.join(run)
+    }
 }
 
 fn load_failure(error: LoadError) -> Failure {
-    Failure { exit: Exit::Results, error: error.into() }
+    Failure {
+        exit: Exit::Results,
+        error: error.into(),
+    }
 }

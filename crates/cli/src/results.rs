@@ -21,12 +21,20 @@ pub(crate) struct RunFolder {
 impl RunFolder {
     /// Makes a new folder named after the time and the revision.
     pub(crate) fn create(results: &Path, started_unix_ms: u64) -> Result<Self, Failure> {
-        let stem = format!("{}-{}", clock::compact_utc(started_unix_ms), env!("SOCKRATES_REVISION"));
+        let stem = format!(
+            "{}-{}",
+            clock::compact_utc(started_unix_ms),
+            env!("SOCKRATES_REVISION")
+        );
         let cannot = || format!("make a results folder in {}", results.display());
         std::fs::create_dir_all(results).or_exit(Exit::Results, cannot())?;
         // Two runs may start within a second.
         for number in 1.. {
-            let run_id = if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+            let run_id = if number == 1 {
+                stem.clone()
+            } else {
+                format!("{stem}-{number}")
+            };
             let path = results.join(&run_id);
             match std::fs::create_dir(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -53,10 +61,15 @@ impl RunFolder {
     /// Points `latest` beside the folder to it.
     pub(crate) fn point_latest(&self) -> Result<(), Failure> {
         let link = self.path.with_file_name("latest");
-        let temporary = self.path.with_file_name(format!(".latest.{}", std::process::id()));
+        let temporary = self
+            .path
+            .with_file_name(format!(".latest.{}", std::process::id()));
         std::os::unix::fs::symlink(&self.run_id, &temporary)
             .and_then(|()| std::fs::rename(&temporary, &link))
-            .or_exit(Exit::Results, format!("point {} to the run", link.display()))
+            .or_exit(
+                Exit::Results,
+                format!("point {} to the run", link.display()),
+            )
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {

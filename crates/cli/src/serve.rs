@@ -67,7 +67,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     runtime.block_on(serve(arguments))
 }
 
@@ -91,8 +93,14 @@ fn refused(error: StartError) -> Failure {
         StartError::Remote(_) => {
             Failure::new(Exit::Environment, format!("{error} (--allow-remote)"))
         }
-        _ if error.is_environment() => Failure { exit: Exit::Environment, error: error.into() },
-        _ => Failure { exit: Exit::Usage, error: error.into() },
+        _ if error.is_environment() => Failure {
+            exit: Exit::Environment,
+            error: error.into(),
+        },
+        _ => Failure {
+            exit: Exit::Usage,
+            error: error.into(),
+        },
     }
 }
 
@@ -101,7 +109,12 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
         Duration::try_from_secs_f64(seconds)
             .ok()
             .filter(|duration| !duration.is_zero())
-            .ok_or_else(|| Failure::new(Exit::Usage, format!("{flag} {seconds}: use a number above 0")))
+            .ok_or_else(|| {
+                Failure::new(
+                    Exit::Usage,
+                    format!("{flag} {seconds}: use a number above 0"),
+                )
+            })
     };
     let rate = arguments.events_per_second;
     if !(0.0..=1e6).contains(&rate) {

@@ -19,8 +19,10 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<(), Failure> {
     limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
     let mut json = Vec::new();
     std::io::stdin().read_to_end(&mut json)?;
-    let spec: TrialSpec =
-        document::parse(&json).or_exit(Exit::Usage, format!("read a {} from stdin", TrialSpec::KIND))?;
+    let spec: TrialSpec = document::parse(&json).or_exit(
+        Exit::Usage,
+        format!("read a {} from stdin", TrialSpec::KIND),
+    )?;
     let record = orchestrate::trial(spec);
     output::result(std::str::from_utf8(&document::to_json(&record)).expect("JSON is UTF-8"));
     Ok(())

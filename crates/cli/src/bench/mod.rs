@@ -67,9 +67,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = RunFolder::create(&arguments.results, started_unix_ms)?;
     let mut manifest = manifest(&folder, plan, &cpus, started_unix_ms);
     folder.write_manifest(&manifest)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let tally = runtime.block_on(measure(&manifest, &folder, arguments.quiet));
-    if matches!(tally, Ok(Tally { interrupted: None, .. })) {
+    if matches!(
+        tally,
+        Ok(Tally {
+            interrupted: None,
+            ..
+        })
+    ) {
         manifest.status = RunStatus::Complete;
     }
     manifest.finished_unix_ms = Some(clock::unix_ms());
@@ -134,7 +142,10 @@ fn name(record: &TrialRecord) -> String {
 /// Turns what happened into the exit code.
 fn verdict(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
     if let Some(exit) = tally.interrupted {
-        return Err(Failure::new(exit, "interrupted: the trials so far are saved, marked as partial"));
+        return Err(Failure::new(
+            exit,
+            "interrupted: the trials so far are saved, marked as partial",
+        ));
     }
     if let Some((trial, _, message)) = tally.failed.first() {
         let count = tally.failed.len();
@@ -147,15 +158,17 @@ fn verdict(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
         return Err(Failure::new(exit, message));
     }
     match summary.cells.iter().find(|cell| cell.trials.valid == 0) {
-        Some(cell) => {
-            Err(Failure::new(Exit::Harness, format!("cell {} has no valid trial", cell.id)))
-        }
+        Some(cell) => Err(Failure::new(
+            Exit::Harness,
+            format!("cell {} has no valid trial", cell.id),
+        )),
         None => Ok(()),
     }
 }
 
 fn check_descriptors(plan: &Plan) -> Result<(), Failure> {
-    let limit = limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
+    let limit =
+        limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
     let needed = plan.descriptors_needed();
     if needed > limit {
         let message = format!(
@@ -189,7 +202,10 @@ fn manifest(folder: &RunFolder, plan: Plan, cpus: &[u32], started_unix_ms: u64) 
 /// The command as typed, but for the program's path.
 fn command_line() -> String {
     let arguments = std::env::args().skip(1);
-    std::iter::once("sockrates".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+    std::iter::once("sockrates".to_owned())
+        .chain(arguments)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn describe(plan: &Plan) -> String {

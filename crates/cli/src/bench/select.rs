@@ -17,7 +17,11 @@ pub(super) fn plan(
     blocks: Option<u32>,
     seed: u64,
 ) -> Result<Plan, Failure> {
-    let Selected { name, blocks: default_blocks, mut scenarios } = select(name)?;
+    let Selected {
+        name,
+        blocks: default_blocks,
+        mut scenarios,
+    } = select(name)?;
     restrict(&mut scenarios, lanes)?;
     for scenario in &scenarios {
         for lane in &scenario.lanes {
@@ -25,7 +29,12 @@ pub(super) fn plan(
                 .or_exit(Exit::Usage, format!("scenario {}", scenario.name))?;
         }
     }
-    Ok(Plan::new(&name, &scenarios, blocks.unwrap_or(default_blocks), seed))
+    Ok(Plan::new(
+        &name,
+        &scenarios,
+        blocks.unwrap_or(default_blocks),
+        seed,
+    ))
 }
 
 struct Selected {
@@ -36,7 +45,10 @@ struct Selected {
 
 fn select(name: &str) -> Result<Selected, Failure> {
     let known = profile::scenarios();
-    if let Some(profile) = profile::profiles().into_iter().find(|profile| profile.name == name) {
+    if let Some(profile) = profile::profiles()
+        .into_iter()
+        .find(|profile| profile.name == name)
+    {
         return resolve(&profile, &known);
     }
     if let Some(scenario) = known.iter().find(|scenario| scenario.name == name) {
@@ -47,7 +59,9 @@ fn select(name: &str) -> Result<Selected, Failure> {
         return from_file(Path::new(name));
     }
     let profiles = profile::profiles().into_iter().map(|profile| profile.name);
-    let names: Vec<_> = profiles.chain(known.into_iter().map(|scenario| scenario.name)).collect();
+    let names: Vec<_> = profiles
+        .chain(known.into_iter().map(|scenario| scenario.name))
+        .collect();
     let message = format!(
         "`{name}` is neither a profile nor a scenario; known: {}; or give the path of a .toml file",
         names.join(", ")
@@ -57,7 +71,11 @@ fn select(name: &str) -> Result<Selected, Failure> {
 
 fn resolve(profile: &Profile, known: &[Scenario]) -> Result<Selected, Failure> {
     let scenarios = profile.resolve(known)?;
-    Ok(Selected { name: profile.name.clone(), blocks: profile.blocks, scenarios })
+    Ok(Selected {
+        name: profile.name.clone(),
+        blocks: profile.blocks,
+        scenarios,
+    })
 }
 
 fn from_file(path: &Path) -> Result<Selected, Failure> {
@@ -65,7 +83,11 @@ fn from_file(path: &Path) -> Result<Selected, Failure> {
     let text = std::fs::read_to_string(path).or_exit(Exit::Usage, &reading)?;
     let scenario = Scenario::parse(&text).or_exit(Exit::Usage, &reading)?;
     let name = scenario.name.clone();
-    Ok(Selected { name, blocks: DEFAULT_BLOCKS, scenarios: vec![scenario] })
+    Ok(Selected {
+        name,
+        blocks: DEFAULT_BLOCKS,
+        scenarios: vec![scenario],
+    })
 }
 
 /// Keeps only the lanes asked for; scenarios without any of them fall away.
@@ -79,8 +101,13 @@ fn restrict(scenarios: &mut Vec<Scenario>, names: &[String]) -> Result<(), Failu
         .collect::<Result<_, _>>()?;
     for lane in &lanes {
         if !registry::lanes().any(|(known, _)| known == *lane) {
-            let known: Vec<_> = registry::lanes().map(|(known, _)| known.to_string()).collect();
-            let message = format!("--lanes: unknown lane `{lane}`; known: {}", known.join(", "));
+            let known: Vec<_> = registry::lanes()
+                .map(|(known, _)| known.to_string())
+                .collect();
+            let message = format!(
+                "--lanes: unknown lane `{lane}`; known: {}",
+                known.join(", ")
+            );
             return Err(Failure::new(Exit::Usage, message));
         }
     }
@@ -89,7 +116,10 @@ fn restrict(scenarios: &mut Vec<Scenario>, names: &[String]) -> Result<(), Failu
     }
     scenarios.retain(|scenario| !scenario.lanes.is_empty());
     if scenarios.is_empty() {
-        return Err(Failure::new(Exit::Usage, "--lanes: no scenario measures any of these lanes"));
+        return Err(Failure::new(
+            Exit::Usage,
+            "--lanes: no scenario measures any of these lanes",
+        ));
     }
     Ok(())
 }

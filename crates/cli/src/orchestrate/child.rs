@@ -25,7 +25,10 @@ async fn attempt(spec: &TrialSpec) -> Result<TrialRecord, String> {
     let mut child = spawn().map_err(|error| format!("cannot start the trial: {error}"))?;
     let output = bounded(spec, talk(&mut child, &document::to_json(spec))).await?;
     let output = output.map_err(|error| format!("cannot talk to the trial: {error}"))?;
-    let status = child.wait().await.map_err(|error| format!("lost the trial: {error}"))?;
+    let status = child
+        .wait()
+        .await
+        .map_err(|error| format!("lost the trial: {error}"))?;
     document::parse(&output)
         .map_err(|error| format!("the trial ended with {status} and left no record ({error})"))
 }
@@ -47,11 +50,19 @@ async fn talk(child: &mut Child, spec: &[u8]) -> std::io::Result<Vec<u8>> {
     stdin.write_all(spec).await?;
     drop(stdin);
     let mut output = Vec::new();
-    child.stdout.take().expect("stdout is piped").read_to_end(&mut output).await?;
+    child
+        .stdout
+        .take()
+        .expect("stdout is piped")
+        .read_to_end(&mut output)
+        .await?;
     Ok(output)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a bound of seconds, not a measurement")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bound of seconds, not a measurement"
+)]
 async fn bounded<T>(spec: &TrialSpec, work: impl Future<Output = T>) -> Result<T, String> {
     let timing = spec.cell.timing;
     let own = timing.warm_up_ms + timing.window_ms + timing.drain_ms + timing.timeout_ms;

@@ -5,12 +5,12 @@ mod server;
 
 use std::net::Ipv4Addr;
 
+use sockrates_core::failure::FailureKind;
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{FailedTrial, Isolation, Measurement, Outcome, TrialRecord};
 use sockrates_core::target::ServerUsage;
-use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
 use sockrates_loadgen::trial::WorkerError;
-use sockrates_core::failure::FailureKind;
+use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
 use sockrates_probe::{clock, namespace, process};
 
 use self::server::FreshServer;
@@ -27,11 +27,14 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
         Target::Fresh {} => against_fresh(&spec),
         Target::Running { http, tcp } => {
             let load = trial::run(&spec, Addresses { http, tcp }, &[]);
-            load.map_err(Broken::from).map(|load| (Isolation::None, load, None, None))
+            load.map_err(Broken::from)
+                .map(|load| (Isolation::None, load, None, None))
         }
     };
     match result {
-        Err(Broken { reason, message }) => TrialRecord::failed(spec, started_unix_ms, reason, message),
+        Err(Broken { reason, message }) => {
+            TrialRecord::failed(spec, started_unix_ms, reason, message)
+        }
         Ok((isolation, load, server, lost)) => TrialRecord {
             schema_version: <TrialRecord as sockrates_core::document::Document>::VERSION,
             spec,
@@ -65,7 +68,10 @@ fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
         // What was measured until then is kept, but the server's end is what the trial is about.
         Err(lost) => match load {
             Ok(load) => Ok((isolation, load, None, Some(lost))),
-            Err(_) => Err(Broken { reason: FailedTrial::ServerLost, message: lost }),
+            Err(_) => Err(Broken {
+                reason: FailedTrial::ServerLost,
+                message: lost,
+            }),
         },
     }
 }
@@ -78,7 +84,9 @@ fn sources(isolation: Isolation, index: u32) -> Vec<Ipv4Addr> {
         // 127.0.x.y stays for the namespace case; from here on one /24 per trial, round and round.
         Isolation::FreshAddresses => (256 + index % 60_000).to_be_bytes(),
     };
-    (1..=SOURCES).map(|host| Ipv4Addr::new(127, high, low, host)).collect()
+    (1..=SOURCES)
+        .map(|host| Ipv4Addr::new(127, high, low, host))
+        .collect()
 }
 
 fn measurement(isolation: Isolation, load: Load, server: Option<ServerUsage>) -> Measurement {
@@ -111,6 +119,9 @@ impl From<TrialError> for Broken {
             TrialError::Worker(WorkerError::Setup(_)) => FailedTrial::Environment,
             TrialError::Lane(_) => FailedTrial::Harness,
         };
-        Self { reason, message: format!("{error:#}") }
+        Self {
+            reason,
+            message: format!("{error:#}"),
+        }
     }
 }

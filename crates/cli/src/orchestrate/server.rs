@@ -22,7 +22,10 @@ pub(super) struct FreshServer {
 impl FreshServer {
     /// Starts the server on its CPUs and waits until it is ready.
     pub(super) fn start(spec: &TrialSpec) -> Result<Self, Broken> {
-        let harness = |message: String| Broken { reason: FailedTrial::Harness, message };
+        let harness = |message: String| Broken {
+            reason: FailedTrial::Harness,
+            message,
+        };
         let mut child = command(spec)
             .and_then(|mut command| command.spawn())
             .map_err(|error| harness(format!("cannot start the server: {error}")))?;
@@ -31,16 +34,26 @@ impl FreshServer {
         // A server that cannot start ends, which ends the line, too.
         let read = stdout.read_line(&mut line);
         match read.ok().and_then(|_| serde_json::from_str(&line).ok()) {
-            Some(ready) => Ok(Self { child, stdout, ready }),
+            Some(ready) => Ok(Self {
+                child,
+                stdout,
+                ready,
+            }),
             None => {
                 let ended = child.kill().and_then(|()| child.wait());
-                Err(harness(format!("the server did not get ready ({})", describe(ended.ok()))))
+                Err(harness(format!(
+                    "the server did not get ready ({})",
+                    describe(ended.ok())
+                )))
             }
         }
     }
 
     pub(super) fn addresses(&self) -> Addresses {
-        Addresses { http: self.ready.http, tcp: self.ready.tcp }
+        Addresses {
+            http: self.ready.http,
+            tcp: self.ready.tcp,
+        }
     }
 
     /// Stops the server and returns its usage report; or says how it was lost before that.
@@ -51,7 +64,10 @@ impl FreshServer {
         let read = self.stdout.read_to_end(&mut rest);
         let status = self.child.wait().ok();
         if early.is_some() {
-            return Err(format!("the server ended while it was measured ({})", describe(status)));
+            return Err(format!(
+                "the server ended while it was measured ({})",
+                describe(status)
+            ));
         }
         let usage = read.ok().and_then(|_| document::parse(&rest).ok());
         usage.ok_or_else(|| format!("the server left no usage report ({})", describe(status)))
@@ -59,14 +75,24 @@ impl FreshServer {
 }
 
 fn command(spec: &TrialSpec) -> std::io::Result<Command> {
-    let cpus: Vec<_> = spec.placement.server_cpus.iter().map(u32::to_string).collect();
+    let cpus: Vec<_> = spec
+        .placement
+        .server_cpus
+        .iter()
+        .map(u32::to_string)
+        .collect();
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["serve", "--stop-with-stdin"]);
     command.args(["--workers", &cpus.len().max(1).to_string()]);
     if !cpus.is_empty() {
         command.args(["--cpus", &cpus.join(",")]);
     }
-    if let Workload::Updates { events_per_second, payload_bytes, .. } = spec.cell.workload {
+    if let Workload::Updates {
+        events_per_second,
+        payload_bytes,
+        ..
+    } = spec.cell.workload
+    {
         command.args(["--events-per-second", &events_per_second.to_string()]);
         command.args(["--event-bytes", &payload_bytes.to_string()]);
         command.args(["--event-seed", &spec.seed.to_string()]);
@@ -76,5 +102,8 @@ fn command(spec: &TrialSpec) -> std::io::Result<Command> {
 }
 
 fn describe(status: Option<ExitStatus>) -> String {
-    status.map_or_else(|| "its end is unknown".to_owned(), |status| status.to_string())
+    status.map_or_else(
+        || "its end is unknown".to_owned(),
+        |status| status.to_string(),
+    )
 }

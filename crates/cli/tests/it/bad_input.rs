@@ -9,7 +9,13 @@ use crate::support::{SHORT, only_run, scenario, sockrates, stderr};
 fn refused(arguments: &[&str]) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
-    let output = sockrates().arg("bench").args(arguments).arg("--results").arg(&results).output().unwrap();
+    let output = sockrates()
+        .arg("bench")
+        .args(arguments)
+        .arg("--results")
+        .arg(&results)
+        .output()
+        .unwrap();
     assert!(!results.exists(), "{}", stderr(&output));
     (output.status.code().unwrap(), stderr(&output))
 }
@@ -30,19 +36,27 @@ fn refused_scenario(from: &str, to: &str) -> (i32, String) {
 fn an_unknown_profile_is_told_what_there_is() {
     let (code, message) = refused(&["quik"]);
     assert_eq!(code, 2);
-    assert!(message.contains("`quik`") && message.contains("quick") && message.contains("echo-open"));
+    assert!(
+        message.contains("`quik`") && message.contains("quick") && message.contains("echo-open")
+    );
 }
 
 #[test]
 fn an_unknown_lane_is_told_what_there_is() {
     let (code, message) = refused(&["quick", "--lanes", "quic-persistent"]);
     assert_eq!(code, 2);
-    assert!(message.contains("`quic-persistent`") && message.contains("http1-per-request"), "{message}");
+    assert!(
+        message.contains("`quic-persistent`") && message.contains("http1-per-request"),
+        "{message}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = scenario(folder.path(), &["quic-persistent"], SHORT);
     let (code, message) = refused(&[path.to_str().unwrap()]);
     assert_eq!(code, 2);
-    assert!(message.contains("`quic-persistent`") && message.contains("tiny"), "{message}");
+    assert!(
+        message.contains("`quic-persistent`") && message.contains("tiny"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -52,24 +66,35 @@ fn a_bad_scenario_file_is_told_which_field() {
     assert!(message.contains("conections"), "{message}");
     let (code, message) = refused_scenario("[2]", "[0]");
     assert_eq!(code, 2);
-    assert!(message.contains("connections") && message.contains('0'), "{message}");
+    assert!(
+        message.contains("connections") && message.contains('0'),
+        "{message}"
+    );
     let (code, message) = refused(&["nowhere.toml"]);
     assert_eq!(code, 2);
-    assert!(message.contains("nowhere.toml") && message.contains("No such file"), "{message}");
+    assert!(
+        message.contains("nowhere.toml") && message.contains("No such file"),
+        "{message}"
+    );
 }
 
 #[test]
 fn too_many_connections_for_the_descriptor_limit_say_how_many_are_needed() {
     let (code, message) = refused_needing(60_000);
     assert_eq!(code, 7);
-    assert!(message.contains("60064") && message.contains("ulimit -n 60064"), "{message}");
+    assert!(
+        message.contains("60064") && message.contains("ulimit -n 60064"),
+        "{message}"
+    );
 }
 
 /// Under a limit set for this process alone: machines differ in what they allow.
 fn refused_needing(connections: u32) -> (i32, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = scenario(folder.path(), &["http1-persistent"], SHORT);
-    let text = std::fs::read_to_string(&path).unwrap().replace("[2]", &format!("[{connections}]"));
+    let text = std::fs::read_to_string(&path)
+        .unwrap()
+        .replace("[2]", &format!("[{connections}]"));
     sockrates_core::files::write_whole(&path, text.as_bytes()).unwrap();
     let script = r#"ulimit -n 1000 && exec "$0" bench "$1" --results "$2""#;
     let results = folder.path().join("results");
@@ -87,7 +112,13 @@ fn a_results_folder_that_cannot_be_made_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = scenario(folder.path(), &["http1-persistent"], SHORT);
     // A file where the folder should be stops root, too.
-    let output = sockrates().arg("bench").arg(&file).arg("--results").arg(&file).output().unwrap();
+    let output = sockrates()
+        .arg("bench")
+        .arg(&file)
+        .arg("--results")
+        .arg(&file)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("tiny.toml"), "{}", stderr(&output));
 }
@@ -96,7 +127,11 @@ fn a_results_folder_that_cannot_be_made_is_named() {
 #[test]
 fn a_full_disk_keeps_what_was_measured() {
     let folder = tempfile::tempdir().unwrap();
-    let file = scenario(folder.path(), &["http1-persistent", "tcp-persistent"], SHORT);
+    let file = scenario(
+        folder.path(),
+        &["http1-persistent", "tcp-persistent"],
+        SHORT,
+    );
     let disk = folder.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
     // In a mount namespace of its own, so that the file-system goes with the process.
@@ -104,12 +139,23 @@ fn a_full_disk_keeps_what_was_measured() {
         code=$?; cp -r "$3/r" "$2"; exit $code"#;
     let kept = folder.path().join("kept");
     let output = std::process::Command::new("unshare")
-        .args(["--mount", "--map-root-user", "bash", "-c", script, env!("CARGO_BIN_EXE_sockrates")])
+        .args([
+            "--mount",
+            "--map-root-user",
+            "bash",
+            "-c",
+            script,
+            env!("CARGO_BIN_EXE_sockrates"),
+        ])
         .args([file.as_path(), &kept, &disk])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
-    assert!(stderr(&output).contains("No space left on device"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("No space left on device"),
+        "{}",
+        stderr(&output)
+    );
     let run = only_run(&kept);
     let trials: Vec<_> = std::fs::read_dir(run.join("trials")).unwrap().collect();
     assert!(!trials.is_empty());
@@ -125,20 +171,36 @@ fn a_full_disk_keeps_what_was_measured() {
 fn a_target_that_is_down_is_a_failed_record() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec_against(folder.path(), "127.0.0.1:9");
-    let output = sockrates().arg("trial").write_stdin(spec).assert().success();
+    let output = sockrates()
+        .arg("trial")
+        .write_stdin(spec)
+        .assert()
+        .success();
     let record: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!(record["outcome"]["reason"], "target_unreachable");
-    assert!(record["outcome"]["message"].as_str().unwrap().contains("127.0.0.1:9"));
+    assert!(
+        record["outcome"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("127.0.0.1:9")
+    );
 }
 
 /// The spec of a real trial, with another target.
 fn spec_against(folder: &Path, address: &str) -> String {
     let results = folder.join("results");
     let file = scenario(folder, &["http1-persistent"], SHORT);
-    sockrates().arg("bench").arg(&file).args(["--blocks", "1", "--results"]).arg(&results).assert().success();
+    sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
     let trials = std::fs::read_dir(only_run(&results).join("trials")).unwrap();
     let mut record = crate::support::json(&trials.into_iter().next().unwrap().unwrap().path());
-    record["spec"]["target"] = serde_json::json!({ "kind": "running", "http": address, "tcp": null });
+    record["spec"]["target"] =
+        serde_json::json!({ "kind": "running", "http": address, "tcp": null });
     record["spec"].to_string()
 }
 
@@ -146,13 +208,21 @@ fn spec_against(folder: &Path, address: &str) -> String {
 fn a_spec_that_is_none_is_refused() {
     let output = sockrates().arg("trial").write_stdin("{}").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("schema_version"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("schema_version"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn a_report_of_nothing_names_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
-    let output = sockrates().args(["report", "gone", "--results"]).arg(folder.path()).output().unwrap();
+    let output = sockrates()
+        .args(["report", "gone", "--results"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("run.json"), "{}", stderr(&output));
 }

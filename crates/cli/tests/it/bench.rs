@@ -36,11 +36,22 @@ fn a_short_bench_yields_every_file_of_the_contract() {
 
     let run = only_run(&results);
     assert_eq!(json(&run.join("summary.json")), summary);
-    for file in ["run.json", "summary.csv", "histograms.hlog", "report.md", "report.html"] {
+    for file in [
+        "run.json",
+        "summary.csv",
+        "histograms.hlog",
+        "report.md",
+        "report.html",
+    ] {
         assert!(run.join(file).metadata().unwrap().len() > 0, "{file}");
     }
-    assert!(run.join("charts/throughput.svg").exists() && run.join("charts/throughput.png").exists());
-    assert_eq!(std::fs::canonicalize(results.join("latest")).unwrap(), run.canonicalize().unwrap());
+    assert!(
+        run.join("charts/throughput.svg").exists() && run.join("charts/throughput.png").exists()
+    );
+    assert_eq!(
+        std::fs::canonicalize(results.join("latest")).unwrap(),
+        run.canonicalize().unwrap()
+    );
 
     let manifest = json(&run.join("run.json"));
     assert_eq!(manifest["status"], "complete");
@@ -66,17 +77,31 @@ fn a_record_repeats_its_trial() {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
     let file = scenario(folder.path(), &["http1-per-request"], SHORT);
-    sockrates().arg("bench").arg(&file).args(["--blocks", "1", "--results"]).arg(&results).assert().success();
+    sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
     let trials = std::fs::read_dir(only_run(&results).join("trials")).unwrap();
     let record = json(&trials.into_iter().next().unwrap().unwrap().path());
-    let again = sockrates().arg("trial").write_stdin(record["spec"].to_string()).assert().success();
+    let again = sockrates()
+        .arg("trial")
+        .write_stdin(record["spec"].to_string())
+        .assert()
+        .success();
     let again: Value = serde_json::from_slice(&again.get_output().stdout).unwrap();
     assert_eq!(again["spec"], record["spec"]);
     assert_eq!(again["outcome"]["status"], "completed");
     let measured = &again["measurement"];
     let opened = measured["connections_opened"].as_u64().unwrap();
     let verified = |span: &str| measured[span]["verified"].as_u64().unwrap();
-    assert_eq!(opened, verified("operations") + verified("warm_up"), "one connection a request");
+    assert_eq!(
+        opened,
+        verified("operations") + verified("warm_up"),
+        "one connection a request"
+    );
     // One connection of the trial's own looks whether the target is there.
     assert_eq!(measured["server"]["connections_accepted"], opened + 1);
     assert_eq!(measured["server"]["operations"], opened);
@@ -86,13 +111,27 @@ fn a_record_repeats_its_trial() {
 fn a_report_can_be_rebuilt_from_the_records() {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
-    let file = scenario(folder.path(), &["tcp-persistent", "http1-persistent"], SHORT);
-    sockrates().arg("bench").arg(&file).args(["--blocks", "1", "--results"]).arg(&results).assert().success();
+    let file = scenario(
+        folder.path(),
+        &["tcp-persistent", "http1-persistent"],
+        SHORT,
+    );
+    sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
     let run = only_run(&results);
     let before = std::fs::read(run.join("summary.json")).unwrap();
     std::fs::remove_file(run.join("summary.json")).unwrap();
     std::fs::remove_dir_all(run.join("charts")).unwrap();
-    sockrates().args(["report", "--results"]).arg(&results).assert().success();
+    sockrates()
+        .args(["report", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
     assert_eq!(std::fs::read(run.join("summary.json")).unwrap(), before);
     assert!(run.join("charts/throughput.svg").exists());
 }
@@ -101,8 +140,15 @@ fn a_report_can_be_rebuilt_from_the_records() {
 fn a_dry_run_prints_the_plan_and_touches_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
-    let output = sockrates().args(["bench", "quick", "--dry-run", "--results"]).arg(&results).assert().success();
+    let output = sockrates()
+        .args(["bench", "quick", "--dry-run", "--results"])
+        .arg(&results)
+        .assert()
+        .success();
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-    assert!(text.contains("8 blocks") && text.contains("echo-closed.http1-persistent.c32"), "{text}");
+    assert!(
+        text.contains("8 blocks") && text.contains("echo-closed.http1-persistent.c32"),
+        "{text}"
+    );
     assert!(!results.exists());
 }

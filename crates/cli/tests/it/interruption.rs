@@ -23,7 +23,9 @@ fn started(file: &Path, results: &Path) -> Child {
         .unwrap();
     let stderr = BufReader::new(bench.stderr.take().unwrap());
     let mut lines = stderr.lines().map(Result::unwrap);
-    lines.find(|line| line.starts_with("block 2 of")).expect("a line per block");
+    lines
+        .find(|line| line.starts_with("block 2 of"))
+        .expect("a line per block");
     // The rest is read, so that the bench never waits for its reader.
     std::thread::spawn(move || lines.for_each(drop));
     bench
@@ -38,7 +40,10 @@ fn a_signal_keeps_and_marks_what_was_measured() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         let folder = tempfile::tempdir().unwrap();
         let results = folder.path().join("results");
-        let mut bench = started(&scenario(folder.path(), &["http1-persistent"], SHORT), &results);
+        let mut bench = started(
+            &scenario(folder.path(), &["http1-persistent"], SHORT),
+            &results,
+        );
         kill(pid(bench.id()), signal).unwrap();
         assert_eq!(bench.wait().unwrap().code(), Some(code));
         let run = only_run(&results);
@@ -54,7 +59,7 @@ fn a_signal_keeps_and_marks_what_was_measured() {
 fn a_server_that_dies_is_a_failed_record_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
-    let long = "timing = { warm_up_ms = 0, window_ms = 1000, drain_ms = 200, timeout_ms = 2000 }";
+    let long = "timing = { warm_up_ms = 0, window_ms = 3000, drain_ms = 200, timeout_ms = 2000 }";
     let file = scenario(folder.path(), &["http1-persistent"], long);
     let mut bench = Command::new(env!("CARGO_BIN_EXE_sockrates"))
         .arg("bench")
@@ -73,17 +78,24 @@ fn a_server_that_dies_is_a_failed_record_and_the_run_goes_on() {
         .map(|entry| json(&entry.unwrap().path()))
         .collect();
     records.sort_by_key(|record| record["spec"]["index"].as_u64());
-    assert_eq!(records[0]["outcome"]["reason"], "server_lost", "{:#}", records[0]["outcome"]);
+    assert_eq!(
+        records[0]["outcome"]["reason"], "server_lost",
+        "{:#}",
+        records[0]["outcome"]
+    );
     assert_eq!(records[1]["outcome"]["status"], "completed");
     let summary = json(&run.join("summary.json"));
-    assert_eq!(summary["cells"][0]["trials"], serde_json::json!({ "valid": 1, "total": 2 }));
+    assert_eq!(
+        summary["cells"][0]["trials"],
+        serde_json::json!({ "valid": 1, "total": 2 })
+    );
 }
 
-/// Waits for the bench's trial, and the trial's server to be ready: it listens, then it has threads.
+/// Waits until the server of the bench's first trial is at work.
 fn first_server(bench: u32) -> Pid {
-    for _ in 0..100_000 {
+    for _ in 0..1_000_000 {
         let server = children(bench).into_iter().flat_map(children).next();
-        if let Some(server) = server.filter(|server| thread_count(*server) > 1) {
+        if let Some(server) = server.filter(|server| cpu_ticks(*server) >= AT_WORK_TICKS) {
             return pid(server);
         }
         std::thread::yield_now();
@@ -91,12 +103,28 @@ fn first_server(bench: u32) -> Pid {
     panic!("the bench started no server");
 }
 
-fn thread_count(process: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{process}/task")).map_or(0, Iterator::count)
+/// More CPU time than a start takes: 100 ms.
+const AT_WORK_TICKS: u64 = 10;
+
+/// Fields 14 and 15 of `/proc/PID/stat` (proc(5)), counted behind the name, which may hold spaces.
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11);
+    fields
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum()
 }
 
 fn children(process: u32) -> Vec<u32> {
     let path = format!("/proc/{process}/task/{process}/children");
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    text.split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect()
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub(crate) fn sockrates() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockrates"));
     // The whole suite runs beside other tests on few cores: a bound, not an expectation.
-    command.timeout(std::time::Duration::from_secs(120));
+    command.timeout(std::time::Duration::from_mins(2));
     command
 }
 
@@ -35,8 +35,10 @@ pub(crate) const SHORT: &str =
     "timing = { warm_up_ms = 20, window_ms = 60, drain_ms = 2000, timeout_ms = 5000 }";
 
 pub(crate) fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
-        .unwrap()
+    serde_json::from_slice(
+        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+    )
+    .unwrap()
 }
 
 /// Returns the folder of the only run in a results folder.
