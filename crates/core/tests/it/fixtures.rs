@@ -1,0 +1,78 @@
+//! Documents as earlier versions wrote them, one per kind and version: they must load for ever.
+
+use std::path::Path;
+
+use sockrates_core::document::{self, Document};
+use sockrates_core::manifest::{RunManifest, RunStatus};
+use sockrates_core::plan::TrialSpec;
+use sockrates_core::record::{Metric, Outcome, TrialRecord};
+use sockrates_core::summary::Summary;
+use sockrates_core::target::ServerUsage;
+use sockrates_core::verdict;
+
+/// Loads the fixture of a version and checks that today's form of it loads as the same.
+fn load<D: Document + std::fmt::Debug + PartialEq>(version: u32) -> D {
+    let name = format!("tests/fixtures/{}.v{version}.json", D::KIND);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let loaded: D = document::parse(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(
+        document::parse::<D>(&document::to_json(&loaded)).unwrap(),
+        loaded
+    );
+    loaded
+}
+
+#[test]
+fn every_version_has_a_fixture() {
+    fn check<D: Document>() {
+        for version in 1..=D::VERSION {
+            let name = format!("tests/fixtures/{}.v{version}.json", D::KIND);
+            assert!(
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(&name).exists(),
+                "{name}"
+            );
+        }
+    }
+    check::<TrialSpec>();
+    check::<TrialRecord>();
+    check::<RunManifest>();
+    check::<Summary>();
+    check::<ServerUsage>();
+}
+
+#[test]
+fn version_1_documents_load_with_their_facts() {
+    let record: TrialRecord = load(1);
+    assert_eq!(record.outcome, Outcome::Completed);
+    assert!(verdict::is_valid(&record));
+    let measured = record.measurement.unwrap();
+    // 150 ms at 200/s from the schedule's zero on: due at 0, 5, …, 145 ms.
+    assert_eq!(
+        (measured.warm_up.verified, measured.operations.verified),
+        (10, 20)
+    );
+    assert_eq!(measured.histograms[&Metric::ResponseTime].count(), 20);
+    assert_eq!(load::<TrialSpec>(1), record.spec);
+    assert_eq!(load::<ServerUsage>(1), measured.server.unwrap());
+    assert_eq!(load::<RunManifest>(1).status, RunStatus::Complete);
+    assert_eq!(load::<Summary>(1).cells[0].operations.verified, 20);
+}
+
+#[test]
+fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
+    let record: TrialRecord = load(1);
+    let mut broken = record.clone();
+    broken.measurement.as_mut().unwrap().operations.issued += 1;
+    assert!(!verdict::is_valid(&broken));
+    assert!(verdict::flags(&broken).contains(&verdict::Flag::NotConserved));
+    let mut late = record;
+    let histograms = &mut late.measurement.as_mut().unwrap().histograms;
+    for _ in 0..100 {
+        histograms
+            .get_mut(&Metric::ScheduleLag)
+            .unwrap()
+            .record(verdict::LAG_TARGET_BLOCKING_NS * 2);
+    }
+    assert!(verdict::flags(&late).contains(&verdict::Flag::LateSchedule));
+    assert!(verdict::is_valid(&late), "lateness is said, not hidden");
+}
