@@ -34,6 +34,10 @@ microbench *arguments:
 calibrate *arguments: build
     {{sockrates}} calibrate {{arguments}}
 
+# Test the instrument against the real clock (about half a minute, on a quiet machine)
+validate:
+    cargo test --release --locked -p sockrates-loadgen --features validate --test validate -- --nocapture --test-threads=1
+
 # Compare the client's cost per operation with wrk's
 client-cost *arguments: build
     scripts/client-cost {{arguments}}
