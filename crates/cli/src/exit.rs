@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use sockrates_core::record::FailedTrial;
+
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Exit {
@@ -21,6 +23,17 @@ pub(crate) enum Exit {
     Interrupted = 130,
     /// Ended by SIGTERM; what was measured is saved and marked.
     Terminated = 143,
+}
+
+impl Exit {
+    /// What a failed trial means for the command that ran it.
+    pub(crate) const fn of_trial(reason: FailedTrial) -> Self {
+        match reason {
+            FailedTrial::TargetUnreachable => Self::Target,
+            FailedTrial::Environment => Self::Environment,
+            FailedTrial::ServerLost | FailedTrial::Harness => Self::Harness,
+        }
+    }
 }
 
 /// An error with its exit code.

@@ -49,13 +49,13 @@ impl RunFolder {
 
     /// Writes `run.json`: as partial when the run begins, as it is when it ends.
     pub(crate) fn write_manifest(&self, manifest: &RunManifest) -> Result<(), Failure> {
-        self.write(&self.path.join("run.json"), &document::to_json(manifest))
+        write(&self.path.join("run.json"), &document::to_json(manifest))
     }
 
     /// Writes the record of one trial.
     pub(crate) fn write_record(&self, record: &TrialRecord) -> Result<(), Failure> {
         let path = self.path.join("trials").join(record.spec.file_name());
-        self.write(&path, &document::to_json(record))
+        write(&path, &document::to_json(record))
     }
 
     /// Points `latest` beside the folder to it.
@@ -71,8 +71,8 @@ impl RunFolder {
                 format!("point {} to the run", link.display()),
             )
     }
+}
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-        write_whole(path, bytes).or_exit(Exit::Results, format!("write {}", path.display()))
-    }
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    write_whole(path, bytes).or_exit(Exit::Results, format!("write {}", path.display()))
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use clap::Args;
 use sockrates_core::document::{self, Document};
 use sockrates_core::plan::TrialSpec;
+use sockrates_core::record::Outcome;
 use sockrates_probe::{limits, process};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -25,5 +26,8 @@ pub(crate) fn run(_arguments: &Arguments) -> Result<(), Failure> {
     )?;
     let record = orchestrate::trial(spec);
     output::result(std::str::from_utf8(&document::to_json(&record)).expect("JSON is UTF-8"));
-    Ok(())
+    match record.outcome {
+        Outcome::Completed => Ok(()),
+        Outcome::Failed { reason, message } => Err(Failure::new(Exit::of_trial(reason), message)),
+    }
 }

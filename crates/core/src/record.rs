@@ -153,6 +153,9 @@ pub struct Measurement {
     pub connections_opened: u64,
     /// One histogram per recorded metric; metrics that do not apply are absent. Only verified operations of the window.
     pub histograms: BTreeMap<Metric, Histogram>,
+    /// How punctual the generator was; absent in a closed loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pacing: Option<Pacing>,
     /// The course over time.
     pub slices: Slices,
     /// What the updates workload saw; absent for others.
@@ -162,6 +165,17 @@ pub struct Measurement {
     pub client: ProcessUsage,
     /// The server process, from its start to its end; absent for a server that was already running.
     pub server: Option<ServerUsage>,
+}
+
+/// How punctual the generator was in the window.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Pacing {
+    /// The 99th percentile of the schedule lag.
+    pub lag_p99_ns: u64,
+    /// What it should have stayed below, for a client that waits as this one did.
+    pub target_ns: u64,
+    /// Whether it did.
+    pub is_met: bool,
 }
 
 /// How a trial was shielded.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Measurement, Metric, Outcome, TrialRecord};
+use crate::histogram::Histogram;
+use crate::record::{Measurement, Metric, Outcome, Pacing, TrialRecord};
 use crate::scenario::Wait;
 
 /// The p99 schedule lag that a trial should stay below: twice the wake-up cost of a good machine.
@@ -70,6 +71,17 @@ pub const fn lag_target_ns(wait: Wait) -> u64 {
     }
 }
 
+/// Compares a window's schedule lag with its target; `None` when nothing was due by a schedule.
+pub fn pacing(wait: Wait, lag: Option<&Histogram>) -> Option<Pacing> {
+    let lag = lag.filter(|lag| lag.count() > 0)?;
+    let (lag_p99_ns, target_ns) = (lag.quantile_unchecked_ns(0.99), lag_target_ns(wait));
+    Some(Pacing {
+        lag_p99_ns,
+        target_ns,
+        is_met: lag_p99_ns <= target_ns,
+    })
+}
+
 /// Says whether the trial may be used at all: it ran to its end, and its books balance. Failures, lateness and overload
 /// are outcomes, not reasons to drop it: dropping them would favour the lane that has more of them.
 pub fn is_valid(record: &TrialRecord) -> bool {
@@ -132,5 +144,5 @@ fn is_not_sustained(record: &TrialRecord, measurement: &Measurement) -> bool {
 
 fn is_late(record: &TrialRecord, measurement: &Measurement) -> bool {
     let lag = measurement.histograms.get(&Metric::ScheduleLag);
-    lag.is_some_and(|lag| lag.quantile_unchecked_ns(0.99) > lag_target_ns(record.spec.cell.wait))
+    pacing(record.spec.cell.wait, lag).is_some_and(|pacing| !pacing.is_met)
 }

@@ -10,7 +10,7 @@ use sockrates_core::payload::{PayloadKind, Verifier, generate};
 use sockrates_core::schedule::{Load, arrivals};
 use sockrates_loadgen::calibrate::Recording;
 use sockrates_loadgen::transport::response::parse_head;
-use sockrates_loadgen::transport::websocket::Ws;
+use sockrates_loadgen::transport::websocket::{Masked, Ws};
 use sockrates_loadgen::transport::{Peer, Request, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -71,7 +71,7 @@ fn websocket_frame(criterion: &mut Criterion) {
     for bytes in [64usize, 16 * 1024] {
         let payload = generate(PayloadKind::Binary, bytes, 1, 0);
         let (mut websocket, mut server) = runtime.block_on(connected());
-        let mut prepared = Default::default();
+        let mut prepared = Masked::default();
         let request = Request::Echo {
             payload: &payload,
             kind: PayloadKind::Binary,

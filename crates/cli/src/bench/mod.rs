@@ -150,10 +150,8 @@ fn verdict(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
     if let Some((trial, _, message)) = tally.failed.first() {
         let count = tally.failed.len();
         let is_target = |reason| reason == FailedTrial::TargetUnreachable;
-        let exit = match tally.failed.iter().all(|(_, reason, _)| is_target(*reason)) {
-            true => Exit::Target,
-            false => Exit::Harness,
-        };
+        let all_are = tally.failed.iter().all(|(_, reason, _)| is_target(*reason));
+        let exit = if all_are { Exit::Target } else { Exit::Harness };
         let message = format!("{count} of the trials failed, the first was {trial}: {message}");
         return Err(Failure::new(exit, message));
     }

@@ -24,13 +24,15 @@ pub(crate) async fn perform(spec: &TrialSpec) -> TrialRecord {
 async fn attempt(spec: &TrialSpec) -> Result<TrialRecord, String> {
     let mut child = spawn().map_err(|error| format!("cannot start the trial: {error}"))?;
     let output = bounded(spec, talk(&mut child, &document::to_json(spec))).await?;
-    let output = output.map_err(|error| format!("cannot talk to the trial: {error}"))?;
+    let (output, complaint) =
+        output.map_err(|error| format!("cannot talk to the trial: {error}"))?;
     let status = child
         .wait()
         .await
         .map_err(|error| format!("lost the trial: {error}"))?;
-    document::parse(&output)
-        .map_err(|error| format!("the trial ended with {status} and left no record ({error})"))
+    document::parse(&output).map_err(|error| {
+        format!("the trial ended with {status} and left no record ({error}): {complaint}")
+    })
 }
 
 /// In a process group of its own: an interrupt from the terminal reaches this process alone, which
@@ -40,23 +42,29 @@ fn spawn() -> std::io::Result<Child> {
         .arg("trial")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
 }
 
-async fn talk(child: &mut Child, spec: &[u8]) -> std::io::Result<Vec<u8>> {
+/// Returns what the trial printed: its record, and what it complained of. A failed trial says why in
+/// both; the complaint matters only where there is no record.
+async fn talk(child: &mut Child, spec: &[u8]) -> std::io::Result<(Vec<u8>, String)> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     stdin.write_all(spec).await?;
     drop(stdin);
-    let mut output = Vec::new();
-    child
-        .stdout
-        .take()
-        .expect("stdout is piped")
-        .read_to_end(&mut output)
-        .await?;
-    Ok(output)
+    let (mut output, mut complaint) = (Vec::new(), Vec::new());
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    tokio::try_join!(
+        stdout.read_to_end(&mut output),
+        stderr.read_to_end(&mut complaint)
+    )?;
+    Ok((
+        output,
+        String::from_utf8_lossy(&complaint).trim().to_owned(),
+    ))
 }
 
 #[expect(

@@ -5,10 +5,13 @@ mod server;
 
 use std::net::Ipv4Addr;
 
+use sockrates_core::document::Document;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::plan::{Target, TrialSpec};
-use sockrates_core::record::{FailedTrial, Isolation, Measurement, Outcome, TrialRecord};
+use sockrates_core::record::{FailedTrial, Isolation, Measurement, Metric, Outcome, TrialRecord};
+use sockrates_core::scenario::Wait;
 use sockrates_core::target::ServerUsage;
+use sockrates_core::verdict;
 use sockrates_loadgen::trial::WorkerError;
 use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
 use sockrates_probe::{clock, namespace, process};
@@ -23,6 +26,7 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
     let _ = process::sharpen_timers();
+    let wait = spec.cell.wait;
     let result = match spec.target {
         Target::Fresh {} => against_fresh(&spec),
         Target::Running { http, tcp } => {
@@ -36,14 +40,14 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
             TrialRecord::failed(spec, started_unix_ms, reason, message)
         }
         Ok((isolation, load, server, lost)) => TrialRecord {
-            schema_version: <TrialRecord as sockrates_core::document::Document>::VERSION,
+            schema_version: TrialRecord::VERSION,
             spec,
             started_unix_ms,
             outcome: lost.map_or(Outcome::Completed, |message| Outcome::Failed {
                 reason: FailedTrial::ServerLost,
                 message,
             }),
-            measurement: Some(measurement(isolation, load, server)),
+            measurement: Some(measurement(wait, isolation, load, server)),
         },
     }
 }
@@ -89,7 +93,12 @@ fn sources(isolation: Isolation, index: u32) -> Vec<Ipv4Addr> {
         .collect()
 }
 
-fn measurement(isolation: Isolation, load: Load, server: Option<ServerUsage>) -> Measurement {
+fn measurement(
+    wait: Wait,
+    isolation: Isolation,
+    load: Load,
+    server: Option<ServerUsage>,
+) -> Measurement {
     Measurement {
         isolation,
         socket: load.socket,
@@ -97,6 +106,7 @@ fn measurement(isolation: Isolation, load: Load, server: Option<ServerUsage>) ->
         operations: load.operations,
         warm_up: load.warm_up,
         connections_opened: load.connections_opened,
+        pacing: verdict::pacing(wait, load.histograms.get(&Metric::ScheduleLag)),
         histograms: load.histograms,
         slices: load.slices,
         updates: load.updates,

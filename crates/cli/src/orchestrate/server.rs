@@ -33,20 +33,18 @@ impl FreshServer {
         let mut line = String::new();
         // A server that cannot start ends, which ends the line, too.
         let read = stdout.read_line(&mut line);
-        match read.ok().and_then(|_| serde_json::from_str(&line).ok()) {
-            Some(ready) => Ok(Self {
+        if let Some(ready) = read.ok().and_then(|_| serde_json::from_str(&line).ok()) {
+            return Ok(Self {
                 child,
                 stdout,
                 ready,
-            }),
-            None => {
-                let ended = child.kill().and_then(|()| child.wait());
-                Err(harness(format!(
-                    "the server did not get ready ({})",
-                    describe(ended.ok())
-                )))
-            }
+            });
         }
+        let status = child.kill().and_then(|()| child.wait()).ok();
+        Err(harness(format!(
+            "the server did not get ready ({})",
+            describe(status)
+        )))
     }
 
     pub(super) fn addresses(&self) -> Addresses {

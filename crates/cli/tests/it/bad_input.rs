@@ -171,12 +171,14 @@ fn a_full_disk_keeps_what_was_measured() {
 fn a_target_that_is_down_is_a_failed_record() {
     let folder = tempfile::tempdir().unwrap();
     let spec = spec_against(folder.path(), "127.0.0.1:9");
-    let output = sockrates()
-        .arg("trial")
-        .write_stdin(spec)
-        .assert()
-        .success();
-    let record: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let output = sockrates().arg("trial").write_stdin(spec).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("127.0.0.1:9"),
+        "{}",
+        stderr(&output)
+    );
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(record["outcome"]["reason"], "target_unreachable");
     assert!(
         record["outcome"]["message"]

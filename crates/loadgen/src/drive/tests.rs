@@ -142,7 +142,7 @@ fn play(
             then,
             current: Step::default(),
         },
-        connection: (!is_per_request).then(|| Scripted { world }),
+        connection: (!is_per_request).then_some(Scripted { world }),
         is_connecting: false,
     };
     let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);

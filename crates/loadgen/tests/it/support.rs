@@ -33,7 +33,7 @@ pub(crate) fn both(address: SocketAddr) -> Addresses {
 
 /// One connection, a closed loop of so many echoes, bounded by a window nobody should need.
 pub(crate) fn echo(lane: &Lane, payload_bytes: u32, operations: u64) -> TrialSpec {
-    let kind = if payload_bytes % 2 == 0 {
+    let kind = if payload_bytes.is_multiple_of(2) {
         PayloadKind::Binary
     } else {
         PayloadKind::Text

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use sockrates_core::failure::FailureKind;
+use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::{Delivery, Timing, Wait, Workload};
 use sockrates_core::schedule::Load as LoadModel;
@@ -43,12 +44,7 @@ fn an_open_load_issues_its_whole_schedule_in_both_waits() {
         ] {
             assert_eq!(load.histograms[&metric].count(), 100, "{wait:?} {metric:?}");
         }
-        let in_slices: u64 = load
-            .slices
-            .histograms
-            .iter()
-            .map(|slice| slice.count())
-            .sum();
+        let in_slices: u64 = load.slices.histograms.iter().map(Histogram::count).sum();
         assert_eq!(in_slices, 150);
     }
     server.stop();

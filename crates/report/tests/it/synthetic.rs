@@ -127,6 +127,7 @@ pub(crate) fn record(spec: TrialSpec, histograms: BTreeMap<Metric, Histogram>) -
         ..ProcessUsage::default()
     };
     let measurement = Measurement {
+        pacing: None,
         isolation: Isolation::NetworkNamespace,
         socket: SocketFacts {
             nodelay: true,
