@@ -42,7 +42,7 @@ validate:
 client-cost *arguments: build
     scripts/client-cost {{arguments}}
 
-# Delete all runs but the committed reference
+# Delete all runs but one named reference
 clean-results:
     find bench-results -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md ! -name .gitignore -exec rm -rf {} +
 
