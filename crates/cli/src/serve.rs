@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use sockrates_probe::limits;
+use sockrates_server::faults::{Faults, Padding, Stall, Times};
 use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -63,6 +64,44 @@ pub(crate) struct Arguments {
     /// Draws the events' instants and payloads
     #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed)]
     event_seed: u64,
+    #[command(flatten)]
+    faults: FaultArguments,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Faults, to test the instrument")]
+struct FaultArguments {
+    /// Burn this much CPU time before each reply, to test that the instrument finds it:
+    /// http1=NS,websocket=NS,tcp=NS, any of them; exp:NS draws times with that mean
+    #[arg(long, value_name = "TIMES")]
+    burn: Option<Times>,
+    /// Wait this long before each reply, without using the CPU, to test that the instrument finds
+    /// it: as with --burn
+    #[arg(long, value_name = "TIMES")]
+    delay: Option<Times>,
+    /// Make replies of http1's /echo this much longer, from 5 to 1000 bytes, to test that the
+    /// instrument finds it: http1=BYTES
+    #[arg(long, value_name = "http1=BYTES")]
+    pad: Option<Padding>,
+    /// Stop all workers once, so long after the first operation began and for so long, to test that
+    /// the instrument finds it
+    #[arg(long, value_name = "AFTER_MS:FOR_MS")]
+    stall: Option<Stall>,
+    /// Draws the times of exp:NS
+    #[arg(long, value_name = "SEED", default_value_t = Faults::default().seed)]
+    fault_seed: u64,
+}
+
+impl FaultArguments {
+    fn faults(&self) -> Faults {
+        Faults {
+            burn: self.burn.clone().unwrap_or_default(),
+            delay: self.delay.clone().unwrap_or_default(),
+            pad: self.pad.clone().unwrap_or_default(),
+            stall: self.stall,
+            seed: self.fault_seed,
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -140,6 +179,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             payload_bytes: arguments.event_bytes,
             seed: arguments.event_seed,
         },
+        faults: arguments.faults.faults(),
     })
 }
 

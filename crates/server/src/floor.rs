@@ -4,6 +4,7 @@ use sockrates_core::target::TCP_LAST;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::activity::Stage;
+use crate::injection::Transport;
 use crate::stream::Watched;
 use crate::worker::{Worker, count};
 
@@ -38,6 +39,9 @@ impl Floor {
             }
             if !self.fill(end).await? {
                 return Ok(());
+            }
+            if let Some(faults) = &worker.faults {
+                faults.before_reply(Transport::Tcp).await;
             }
             // The reply is the message as it lies there, its top bit cleared: one write, no copy.
             self.buffer[..HEAD_BYTES].copy_from_slice(&length.to_be_bytes());

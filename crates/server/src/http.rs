@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use sockrates_core::target;
 
 use crate::activity::{Activity, Stage};
+use crate::injection::Transport;
 use crate::reply::{Refusal, Reply};
 use crate::stream::Watched;
 use crate::worker::{Worker, count};
@@ -100,13 +101,20 @@ impl Exchange {
         }
         let shared = &*self.worker.shared;
         let query = request.uri().query().unwrap_or_default();
-        let reply = match path {
+        let mut reply = match path {
             target::PAYLOAD => endpoints::payload(query, shared)?,
             target::UPDATES_POLL => endpoints::poll(query, &shared.topic)?,
             target::WS_ECHO => return self.upgrade(request),
             target::HEALTHZ => return Ok(endpoints::health()),
             _ => endpoints::echo(request.into_body(), shared.limits.message_bytes).await?,
         };
+        if let Some(faults) = &self.worker.faults {
+            faults.before_reply(Transport::Http1).await;
+            // The echo alone is posted.
+            if allowed == Method::POST {
+                faults.pad(&mut reply);
+            }
+        }
         count(&self.worker.counts.operations);
         Ok(reply)
     }

@@ -13,9 +13,11 @@ mod activity;
 mod connections;
 mod endpoints;
 mod error;
+pub mod faults;
 mod floor;
 mod handshake;
 mod http;
+mod injection;
 mod listen;
 mod pause;
 mod publisher;
@@ -23,10 +25,12 @@ mod reply;
 mod server;
 mod session;
 mod stream;
+mod timer;
 mod topic;
 mod worker;
 
 pub use error::StartError;
+use faults::Faults;
 pub use server::Server;
 
 /// How to serve.
@@ -46,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who publishes to the default topic.
     pub publisher: Publisher,
+    /// What is wrong with this server, on purpose.
+    pub faults: Faults,
 }
 
 impl Default for Config {
@@ -59,6 +65,7 @@ impl Default for Config {
             allow_remote: false,
             limits: Limits::default(),
             publisher: Publisher::default(),
+            faults: Faults::default(),
         }
     }
 }

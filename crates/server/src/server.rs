@@ -50,7 +50,7 @@ impl Server {
         let (http, tcp) = (doors(config.listen)?, doors(config.tcp_listen)?);
         let local = |door: &StdListener| door.local_addr().map_err(StartError::Worker);
         let (http_address, tcp_address) = (local(&http[0])?, local(&tcp[0])?);
-        let shared = Arc::new(Shared::new(config.limits.clone()));
+        let shared = Arc::new(Shared::new(config));
         let (report, reports) = mpsc::channel();
         let mut workers = Vec::new();
         for (index, (http, tcp)) in zip(http, tcp).enumerate() {
@@ -116,6 +116,7 @@ impl Start {
         let (stop, stopped) = oneshot::channel();
         let name = format!("server-{}", self.index);
         let serve = move || {
+            let index = self.index;
             let shared = Arc::clone(&self.shared);
             let publisher = self.publisher.clone();
             let (prepared, outcome) = match self.prepare() {
@@ -126,7 +127,7 @@ impl Start {
             let _ = report.send(outcome);
             drop(report);
             prepared.map_or_else(Counts::default, |(runtime, doors)| {
-                worker::run(runtime, shared, doors, publisher, stopped)
+                worker::run(runtime, shared, index, doors, publisher, stopped)
             })
         };
         let thread = thread::Builder::new().name(name).spawn(serve)?;

@@ -11,6 +11,7 @@ use fastwebsockets::{CloseCode, Frame, OpCode, Payload, Role, WebSocket, WebSock
 use tokio::io::AsyncWriteExt;
 
 use crate::activity::{Activity, Stage};
+use crate::injection::Transport;
 use crate::stream::Watched;
 use crate::worker::{Worker, count};
 
@@ -119,6 +120,9 @@ impl Session<'_> {
     }
 
     async fn echo(&mut self, opcode: OpCode, payload: Payload<'static>) -> Result<(), End> {
+        if let Some(faults) = &self.worker.faults {
+            faults.before_reply(Transport::WebSocket).await;
+        }
         self.write(opcode, payload).await?;
         count(&self.worker.counts.operations);
         Ok(())

@@ -16,10 +16,12 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use crate::activity::Allowed;
 use crate::connections::{Connections, Places};
+use crate::faults::Faults;
+use crate::injection::{Injection, Stalling};
 use crate::pause::pause;
 use crate::stream::Watched;
 use crate::topic::Topic;
-use crate::{Limits, Publisher, floor, http, publisher};
+use crate::{Config, Limits, Publisher, floor, http, publisher};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -27,11 +29,14 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) topic: Topic,
     pub(crate) places: Places,
+    faults: Faults,
+    stall: Option<Arc<Stalling>>,
     payload: OnceLock<Bytes>,
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let limits = config.limits.clone();
         let places = Places {
             taken: Arc::default(),
             limit: limits.connections,
@@ -40,6 +45,11 @@ impl Shared {
             limits,
             topic: Topic::default(),
             places,
+            faults: config.faults.clone(),
+            stall: config
+                .faults
+                .stall
+                .map(|stall| Arc::new(Stalling::new(stall))),
             payload: OnceLock::new(),
         }
     }
@@ -57,6 +67,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) http: http1::Builder,
     pub(crate) counts: Counts,
+    /// Faults to make happen; `None` for a good server.
+    pub(crate) faults: Option<Injection>,
     connections: Rc<Connections>,
 }
 
@@ -93,6 +105,7 @@ enum Protocol {
 pub(crate) fn run(
     runtime: LocalRuntime,
     shared: Arc<Shared>,
+    index: usize,
     doors: Doors,
     publisher: Option<Publisher>,
     stop: oneshot::Receiver<()>,
@@ -102,6 +115,7 @@ pub(crate) fn run(
     let worker = Rc::new(Worker {
         connections: Rc::new(Connections::new(shared.places.clone())),
         counts: Counts::default(),
+        faults: Injection::new(&shared.faults, shared.stall.clone(), index),
         http,
         shared,
     });
@@ -114,6 +128,9 @@ pub(crate) fn run(
         if let Some(publisher) = publisher {
             let shared = Arc::clone(&serving.shared);
             spawn_local(async move { publisher::publish(publisher, &shared.topic).await });
+        }
+        if let Some(stall) = serving.shared.stall.clone() {
+            spawn_local(async move { stall.take_part().await });
         }
         // Sent or dropped: both mean the end.
         let _ = stop.await;

@@ -1,7 +1,7 @@
 //! `serve`, `list`, `calibrate` and the help.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -33,6 +33,74 @@ fn serve_says_where_it_is_and_what_it_used_and_stops_with_stdin() {
         (&Value::from(1), &Value::from(0))
     );
     assert!(server.wait().unwrap().success());
+}
+
+/// Echoes 200 times over HTTP and returns the CPU time the server used.
+fn cpu_ns_of_echoes(flags: &[&str]) -> u64 {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_sockrates"))
+        .args(["serve", "--stop-with-stdin"])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server is tested without the load generator"
+    )]
+    let mut client = TcpStream::connect(ready["http"].as_str().unwrap()).unwrap();
+    for _ in 0..200 {
+        client
+            .write_all(b"POST /echo HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\n\r\n\r\n")
+            .unwrap();
+        // The body is the only thing that ends so: two empty lines after the head's own.
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            reply.push(byte[0]);
+        }
+    }
+    drop(server.stdin.take());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(server.wait().unwrap().success());
+    let usage: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!(usage["operations"], 200);
+    let ns = |name: &str| usage["process"][name].as_u64().unwrap();
+    ns("cpu_user_ns") + ns("cpu_system_ns")
+}
+
+#[test]
+fn a_server_burns_cpu_time_for_the_transport_it_is_told_to() {
+    let burnt_ns = cpu_ns_of_echoes(&["--burn", "http1=2000000"]);
+    assert!(burnt_ns >= 400_000_000, "{burnt_ns}");
+    let other_ns = cpu_ns_of_echoes(&["--burn", "websocket=2000000,tcp=2000000"]);
+    assert!(other_ns < 200_000_000, "{other_ns}");
+    let delayed_ns = cpu_ns_of_echoes(&["--delay", "http1=2000000"]);
+    assert!(delayed_ns < 200_000_000, "{delayed_ns}");
+}
+
+#[test]
+fn a_fault_that_is_not_understood_is_told_the_right_form() {
+    for (flag, value, form) in [
+        ("--burn", "http1", "http1=NS,websocket=NS,tcp=NS"),
+        ("--delay", "quic=5", "http1=NS,websocket=NS,tcp=NS"),
+        ("--pad", "websocket=10", "only replies of http1"),
+        ("--stall", "500", "AFTER_MS:FOR_MS"),
+    ] {
+        let output = sockrates().args(["serve", flag, value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        let message = stderr(&output);
+        assert!(
+            message.contains(flag) && message.contains(value) && message.contains(form),
+            "{message}"
+        );
+    }
 }
 
 #[test]
