@@ -20,6 +20,7 @@ pub mod scenario;
 pub mod schedule;
 pub mod seed;
 pub mod summary;
+pub mod surroundings;
 pub mod target;
 pub mod units;
 pub mod update;
