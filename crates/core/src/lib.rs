@@ -5,6 +5,7 @@
 //! it can be tested without time passing. The documents it defines (each with a `schema_version`) are described by the
 //! JSON Schemas under `crates/core/schema/`.
 
+pub mod capacity;
 pub mod document;
 pub mod failure;
 pub mod files;
@@ -20,6 +21,7 @@ pub mod scenario;
 pub mod schedule;
 pub mod seed;
 pub mod summary;
+pub mod surroundings;
 pub mod target;
 pub mod units;
 pub mod update;

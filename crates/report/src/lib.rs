@@ -17,6 +17,7 @@ mod metrics;
 mod numbers;
 mod pages;
 mod ratio;
+pub mod statistics;
 mod story;
 mod terminal;
 mod text;

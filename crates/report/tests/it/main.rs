@@ -8,4 +8,5 @@
 mod files;
 mod numbers;
 mod pages;
+mod statistics;
 mod synthetic;
