@@ -96,6 +96,14 @@ pub fn to_json<D: Document>(document: &D) -> Vec<u8> {
     json
 }
 
+/// Upgrades from `from` to `to` when nothing but fields that may be absent was added in between.
+pub(crate) fn with_additions(from: u32, to: u32, mut json: Value) -> Option<Value> {
+    (from + 1 == to).then(|| {
+        json["schema_version"] = to.into();
+        json
+    })
+}
+
 #[derive(serde::Deserialize)]
 struct VersionOnly {
     schema_version: Option<u64>,

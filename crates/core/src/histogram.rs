@@ -101,6 +101,11 @@ impl Histogram {
         self.counts.value_at_quantile(quantile).min(self.max_ns)
     }
 
+    /// Returns how many times lie between both bounds, within a bucket's width.
+    pub fn count_between(&self, low_ns: u64, high_ns: u64) -> u64 {
+        self.counts.count_between(low_ns, high_ns)
+    }
+
     /// Returns the bucket counts, for exporters to other formats.
     pub const fn counts(&self) -> &hdrhistogram::Histogram<u64> {
         &self.counts

@@ -51,6 +51,25 @@ pub struct Lane {
     pub client: Option<String>,
 }
 
+impl Lane {
+    /// The client's name of a null lane: the same client as the lane it copies.
+    pub const NULL: &str = "null";
+
+    /// Returns the lane's second copy, which should come out the same.
+    #[must_use]
+    pub fn null(&self) -> Self {
+        Self {
+            client: Some(Self::NULL.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// Says whether the lane is a second copy of another.
+    pub fn is_null(&self) -> bool {
+        self.client.as_deref() == Some(Self::NULL)
+    }
+}
+
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.transport, self.lifecycle)?;

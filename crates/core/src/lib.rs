@@ -5,6 +5,7 @@
 //! it can be tested without time passing. The documents it defines (each with a `schema_version`) are described by the
 //! JSON Schemas under `crates/core/schema/`.
 
+pub mod calibration;
 pub mod capacity;
 pub mod document;
 pub mod failure;
@@ -13,6 +14,7 @@ pub mod fingerprint;
 pub mod histogram;
 pub mod lane;
 pub mod manifest;
+mod order;
 pub mod payload;
 pub mod plan;
 pub mod profile;

@@ -2,8 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::Document;
+use crate::calibration::Calibration;
+use crate::document::{self, Document};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Placement, Plan};
 
@@ -26,13 +28,24 @@ pub struct RunManifest {
     pub fingerprint: Fingerprint,
     /// Where the processes of each trial ran.
     pub placement: Placement,
+    /// Further arguments of every target server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_arguments: Vec<String>,
+    /// What machine and instrument were like, when the run began and when it ended.
+    #[serde(default)]
+    pub calibrations: Vec<Calibration>,
     /// The trials and their order.
     pub plan: Plan,
 }
 
 impl Document for RunManifest {
     const KIND: &'static str = "run-manifest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 2 adds calibrations, the server's arguments and the primary comparisons, which may be absent.
+    fn upgrade(from: u32, json: Value) -> Option<Value> {
+        document::with_additions(from, 2, json)
+    }
 }
 
 /// Whether a run is all there.

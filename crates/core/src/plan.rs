@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
-use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{self, Document};
 use crate::lane::Lane;
+use crate::order;
+use crate::payload::PayloadKind;
 use crate::scenario::{Scenario, Timing, Wait, Workload};
 use crate::schedule::Load;
-use crate::seed;
 
 /// What is measured as one point: scenario x lane x load point.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -31,6 +32,20 @@ pub struct Cell {
     pub wait: Wait,
     /// How long each trial lasts.
     pub timing: Timing,
+    /// Exactly so many operations, then a trial ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u32>,
+}
+
+/// A comparison that the run is for, named before anything is measured.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Contrast {
+    /// The id of the cell that is compared.
+    pub cell: String,
+    /// The id of the cell it is compared with.
+    pub reference: String,
+    /// The number that is compared, by its name in summaries.
+    pub metric: String,
 }
 
 /// The order of a whole run.
@@ -42,6 +57,9 @@ pub struct Plan {
     pub seed: u64,
     /// All cells.
     pub cells: Vec<Cell>,
+    /// The few comparisons that the run is for; all others are descriptive.
+    #[serde(default)]
+    pub primary: Vec<Contrast>,
     /// One row per block: indices into `cells`, each exactly once, in the order of measuring.
     pub blocks: Vec<Vec<u32>>,
 }
@@ -56,6 +74,9 @@ pub struct TrialSpec {
     pub index: u32,
     /// The block it belongs to, from 0 on.
     pub block: u32,
+    /// How often it was tried before, because something outside disturbed it.
+    #[serde(default)]
+    pub attempt: u32,
     /// The run's seed.
     pub seed: u64,
     /// What is measured.
@@ -71,7 +92,12 @@ pub struct TrialSpec {
 
 impl Document for TrialSpec {
     const KIND: &'static str = "trial-spec";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 2 adds attempts, arguments for the server and counted operations, which all may be absent.
+    fn upgrade(from: u32, json: Value) -> Option<Value> {
+        document::with_additions(from, 2, json)
+    }
 }
 
 /// Who is measured.
@@ -79,7 +105,11 @@ impl Document for TrialSpec {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
     /// A fresh `sockrates serve`, started for this trial alone.
-    Fresh {},
+    Fresh {
+        /// Further arguments for it, to measure it with a known fault or other limits.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        arguments: Vec<String>,
+    },
     /// A server that is already running; nothing is known of its CPU time.
     Running {
         /// Where it serves HTTP and WebSocket.
@@ -90,7 +120,7 @@ pub enum Target {
 }
 
 /// The CPUs of the two ends. Both lists hold the same CPU on a machine with a single one.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placement {
     /// The server's CPUs, one worker thread each.
@@ -125,31 +155,34 @@ impl Placement {
 
 /// What starting, connecting, draining and stopping take besides the planned times, as seen on a 2-core virtual machine.
 const OVERHEAD_SECONDS: f64 = 0.1;
+/// What one counted operation takes in the slowest lane, generously.
+const COUNTED_SECONDS: f64 = 200e-6;
+/// How many probes a search for capacity takes, about.
+const PROBES_PLANNED: f64 = 16.0;
 /// Descriptors a process needs besides its connections: standard streams, epoll, timers, listeners, libraries.
 const SPARE_DESCRIPTORS: u64 = 64;
 
 impl Plan {
-    /// Lays out `blocks` repetitions of every cell, each block in its own random order.
+    /// Lays out `blocks` repetitions of every cell, each block in its own order ([`order::williams`]), and names the
+    /// comparisons that the run is for.
     pub fn new(name: &str, scenarios: &[Scenario], blocks: u32, seed: u64) -> Self {
         let cells: Vec<_> = scenarios.iter().flat_map(cells).collect();
-        let order = (0..u32::try_from(cells.len()).expect("cells are few")).collect::<Vec<_>>();
-        let blocks = (0..u64::from(blocks))
-            .map(|block| {
-                let mut row = order.clone();
-                row.shuffle(&mut seed::stream(seed, "order", block));
-                row
-            })
-            .collect();
+        let items = u32::try_from(cells.len()).expect("cells are few");
         Self {
             name: name.to_owned(),
             seed,
+            primary: primary(&cells),
+            blocks: order::williams(items, blocks, seed),
             cells,
-            blocks,
         }
     }
 
-    /// Returns the trials in the order of measuring.
-    pub fn trials(&self, placement: &Placement) -> impl Iterator<Item = TrialSpec> {
+    /// Returns the trials against fresh servers with these further arguments, in the order of measuring.
+    pub fn trials(
+        &self,
+        placement: &Placement,
+        arguments: &[String],
+    ) -> impl Iterator<Item = TrialSpec> {
         let rows = (0u32..)
             .zip(&self.blocks)
             .flat_map(|(block, row)| row.iter().map(move |cell| (block, *cell)));
@@ -157,11 +190,14 @@ impl Plan {
             schema_version: TrialSpec::VERSION,
             index,
             block,
+            attempt: 0,
             seed: self.seed,
             cell: self.cells[cell as usize].clone(),
-            target: Target::Fresh {},
+            target: Target::Fresh {
+                arguments: arguments.to_vec(),
+            },
             placement: placement.clone(),
-            stop_after_operations: None,
+            stop_after_operations: self.cells[cell as usize].operations.map(u64::from),
         })
     }
 
@@ -190,9 +226,49 @@ impl Plan {
 }
 
 impl Cell {
+    /// Makes a cell that belongs to no scenario: a closed loop of one connection that echoes binary messages.
+    pub fn echo(lane: Lane, payload_bytes: u32, timing: Timing) -> Self {
+        Self {
+            id: "echo".to_owned(),
+            scenario: "echo".to_owned(),
+            workload: Workload::Echo {
+                payload: PayloadKind::Binary,
+                payload_bytes,
+                exchanges_per_connection: None,
+            },
+            lane,
+            load: Load::Closed {},
+            connections: 1,
+            wait: Wait::Blocking,
+            timing,
+            operations: None,
+        }
+    }
+
     /// Returns how long one trial of this cell takes when nothing goes wrong.
     pub fn planned_seconds(&self) -> f64 {
-        f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3 + OVERHEAD_SECONDS
+        let load = f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3;
+        match (&self.load, self.operations) {
+            (Load::Capacity { .. }, _) => PROBES_PLANNED * (load + OVERHEAD_SECONDS),
+            (_, Some(count)) => load.min(f64::from(count) * COUNTED_SECONDS) + OVERHEAD_SECONDS,
+            _ => load + OVERHEAD_SECONDS,
+        }
+    }
+
+    /// Says whether every operation pays for a connection of its own, or for a share of one, so that opening is part
+    /// of what is measured.
+    pub const fn opens_while_measured(&self) -> bool {
+        self.exchanges_per_connection().is_some()
+    }
+
+    /// Returns after how many exchanges a connection is closed; `None` for never.
+    pub const fn exchanges_per_connection(&self) -> Option<u32> {
+        self.workload.exchanges_per_connection(self.lane.lifecycle)
+    }
+
+    /// Says whether the cell is the second copy of another lane, which shows what the run's noise does.
+    pub fn is_null(&self) -> bool {
+        self.lane.is_null()
     }
 
     /// Returns how many open files each of the two processes needs.
@@ -202,27 +278,128 @@ impl Cell {
 }
 
 impl TrialSpec {
+    /// Makes a trial that belongs to no run, against a fresh server.
+    pub fn alone(cell: Cell, placement: Placement) -> Self {
+        Self {
+            schema_version: Self::VERSION,
+            index: 0,
+            block: 0,
+            attempt: 0,
+            seed: 1,
+            stop_after_operations: cell.operations.map(u64::from),
+            cell,
+            target: Target::Fresh {
+                arguments: Vec::new(),
+            },
+            placement,
+        }
+    }
+
     /// Returns the name of the trial's record file.
     pub fn file_name(&self) -> String {
-        format!("{:04}-{}.b{}.json", self.index, self.cell.id, self.block)
+        let attempt = match self.attempt {
+            0 => String::new(),
+            again => format!(".a{again}"),
+        };
+        format!(
+            "{:04}-{}.b{}{attempt}.json",
+            self.index, self.cell.id, self.block
+        )
     }
 }
 
+/// The lane that is measured twice, so that every run shows how far two equal lanes come out apart.
+const TWICE: &str = "http1-persistent";
+
+/// Returns a scenario's cells: its lanes at each number of connections, and at the smallest the null lane.
 fn cells(scenario: &Scenario) -> impl Iterator<Item = Cell> {
-    let points = scenario
+    let smallest = scenario.connections.iter().min().copied();
+    let lane: Lane = TWICE.parse().expect("a constant lane parses");
+    let null = lane.null();
+    let has_null = scenario.lanes.contains(&lane)
+        && !scenario.lanes.contains(&null)
+        && scenario.operations.is_none()
+        && !matches!(scenario.load, Load::Capacity { .. })
+        && matches!(
+            scenario.workload,
+            Workload::Echo {
+                exchanges_per_connection: None,
+                ..
+            }
+        );
+    let points: Vec<(u32, Lane)> = scenario
         .connections
         .iter()
-        .flat_map(|n| scenario.lanes.iter().map(move |lane| (*n, lane)));
-    points.map(|(connections, lane)| Cell {
+        .flat_map(|count| {
+            let null = (has_null && Some(*count) == smallest).then_some(&null);
+            scenario
+                .lanes
+                .iter()
+                .chain(null)
+                .map(move |lane| (*count, lane.clone()))
+        })
+        .collect();
+    points.into_iter().map(|(connections, lane)| Cell {
         id: format!("{}.{lane}.c{connections}", scenario.name),
         scenario: scenario.name.clone(),
         workload: scenario.workload.clone(),
-        lane: lane.clone(),
+        lane,
         load: scenario.load.clone(),
         connections,
         wait: scenario.wait,
         timing: scenario.timing,
+        operations: scenario.operations,
     })
+}
+
+/// The questions every run is asked first: what does a connection per request cost, over HTTP/1.1 and over WebSocket;
+/// and what does the protocol cost once the connection is kept?
+const PRIMARY: [(&str, &str); 3] = [
+    ("http1-per-request", "http1-persistent"),
+    ("websocket-per-request", "websocket-persistent"),
+    ("http1-persistent", "websocket-persistent"),
+];
+/// The number they are asked of.
+pub const PRIMARY_METRIC: &str = "service_time_p50";
+
+/// Names the primary contrasts: at the closed echo with the fewest connections, where nothing queues. Few on purpose:
+/// each further one makes all of them harder to tell from noise.
+fn primary(cells: &[Cell]) -> Vec<Contrast> {
+    let is_plain = |cell: &&Cell| {
+        let is_echo = matches!(
+            cell.workload,
+            Workload::Echo {
+                exchanges_per_connection: None,
+                ..
+            }
+        );
+        is_echo && cell.load == Load::Closed {} && cell.operations.is_none()
+    };
+    let Some(leading) = cells
+        .iter()
+        .filter(is_plain)
+        .min_by_key(|cell| cell.connections)
+    else {
+        return Vec::new();
+    };
+    let id = |lane: &str| {
+        let is_it = |cell: &&Cell| {
+            cell.scenario == leading.scenario
+                && cell.connections == leading.connections
+                && cell.lane.to_string() == lane
+        };
+        cells.iter().find(is_it).map(|cell| cell.id.clone())
+    };
+    PRIMARY
+        .iter()
+        .filter_map(|(lane, reference)| {
+            Some(Contrast {
+                cell: id(lane)?,
+                reference: id(reference)?,
+                metric: PRIMARY_METRIC.to_owned(),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -284,12 +461,44 @@ mod tests {
             plan.cells.len()
         );
         let names: Vec<_> = plan
-            .trials(&Placement::split(&[0, 1]))
+            .trials(&Placement::split(&[0, 1]), &[])
             .map(|trial| trial.file_name())
             .collect();
         assert_eq!(names.len(), plan.trial_count());
         assert!(names[0].starts_with("0000-") && names[0].ends_with(".b0.json"));
         assert!(names.is_sorted());
+    }
+
+    #[test]
+    fn a_second_copy_of_a_lane_shows_the_noise_of_every_run() {
+        let plan = quick();
+        let nulls: Vec<_> = plan.cells.iter().filter(|cell| cell.is_null()).collect();
+        assert!(
+            nulls
+                .iter()
+                .any(|cell| cell.id == "echo-closed.http1-persistent@null.c1")
+        );
+        for null in nulls {
+            let twin = null.id.replace("@null", "");
+            assert!(plan.cells.iter().any(|cell| cell.id == twin));
+        }
+    }
+
+    #[test]
+    fn three_comparisons_are_named_beforehand() {
+        let names: Vec<_> = quick()
+            .primary
+            .into_iter()
+            .map(|contrast| format!("{} : {}", contrast.cell, contrast.reference))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "echo-closed.http1-per-request.c1 : echo-closed.http1-persistent.c1",
+                "echo-closed.websocket-per-request.c1 : echo-closed.websocket-persistent.c1",
+                "echo-closed.http1-persistent.c1 : echo-closed.websocket-persistent.c1",
+            ]
+        );
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::Document;
+use crate::capacity::{Found, ProbeVerdict};
+use crate::document::{self, Document};
 use crate::failure::FailureCounts;
 use crate::histogram::Histogram;
 use crate::plan::TrialSpec;
+use crate::surroundings::Surroundings;
 use crate::target::{ProcessUsage, ServerUsage};
 
 /// The times that are recorded, each in a histogram of its own. The glossary in `docs/METHODOLOGY.md` defines them.
@@ -81,11 +84,19 @@ pub struct TrialRecord {
     pub outcome: Outcome,
     /// What was measured; absent when the trial failed before anything could be.
     pub measurement: Option<Measurement>,
+    /// How a search for capacity went; its `measurement` is that of the last probe that met the objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<CapacitySearch>,
 }
 
 impl Document for TrialRecord {
     const KIND: &'static str = "trial-record";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 2 adds surroundings, wire counts and searches, which may be absent.
+    fn upgrade(from: u32, json: Value) -> Option<Value> {
+        document::with_additions(from, 2, json)
+    }
 }
 
 impl TrialRecord {
@@ -103,6 +114,7 @@ impl TrialRecord {
             started_unix_ms,
             outcome,
             measurement: None,
+            search: None,
         }
     }
 }
@@ -165,6 +177,64 @@ pub struct Measurement {
     pub client: ProcessUsage,
     /// The server process, from its start to its end; absent for a server that was already running.
     pub server: Option<ServerUsage>,
+    /// What machine and network did meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
+    /// What went over the wire, in trials with a fixed count of operations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
+}
+
+/// What the client's sockets carried over a whole trial, as the kernel counted it (`TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Wire {
+    /// Connections that were opened.
+    pub connections: u64,
+    /// Connections that became usable, for WebSocket by an upgrade.
+    pub handshakes: u64,
+    /// Payload bytes of TCP sent, repetitions not counted.
+    pub bytes_sent: u64,
+    /// Payload bytes of TCP received.
+    pub bytes_received: u64,
+    /// Segments with payload sent, repetitions not counted.
+    pub data_segments_sent: u64,
+    /// Segments with payload received, the server's repetitions included.
+    pub data_segments_received: u64,
+    /// Segments sent again.
+    pub segments_retransmitted: u64,
+}
+
+impl Wire {
+    /// Adds another connection's or worker's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.handshakes += other.handshakes;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.data_segments_sent += other.data_segments_sent;
+        self.data_segments_received += other.data_segments_received;
+        self.segments_retransmitted += other.segments_retransmitted;
+    }
+}
+
+/// A search for the highest rate that meets an objective.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CapacitySearch {
+    /// What was found.
+    pub found: Found,
+    /// Every probe, in order.
+    pub probes: Vec<Probe>,
+}
+
+/// One probe of a search.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Probe {
+    /// The rate that was offered.
+    pub rate_per_second: f64,
+    /// The 99th percentile of the response time; null when too few operations support it.
+    pub p99_ns: Option<u64>,
+    /// What it says about the rate.
+    pub verdict: ProbeVerdict,
 }
 
 /// How punctual the generator was in the window.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::lane::Lane;
+use crate::lane::{Lane, Lifecycle};
 use crate::payload::PayloadKind;
 use crate::schedule::Load;
 
@@ -31,6 +31,9 @@ pub struct Scenario {
     /// How long each trial lasts.
     #[serde(default)]
     pub timing: Timing,
+    /// Exactly so many operations, from the first on, then the trial ends: for what can be counted exactly.
+    #[serde(default)]
+    pub operations: Option<u32>,
 }
 
 /// What the clients do.
@@ -43,6 +46,10 @@ pub enum Workload {
         payload: PayloadKind,
         /// The payload's length.
         payload_bytes: u32,
+        /// A persistent lane's connection is closed after so many exchanges, and the next one opened as part of the
+        /// next operation; absent, it stays open to the end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exchanges_per_connection: Option<u32>,
     },
     /// Learn of events that the server publishes.
     Updates {
@@ -70,6 +77,23 @@ impl Workload {
             Self::Echo { payload_bytes, .. } | Self::Updates { payload_bytes, .. } => {
                 *payload_bytes
             }
+        }
+    }
+}
+
+impl Workload {
+    /// Returns after how many exchanges a connection of this lane is closed; `None` for never.
+    pub const fn exchanges_per_connection(&self, lifecycle: Lifecycle) -> Option<u32> {
+        match (lifecycle, self) {
+            (Lifecycle::PerRequest, _) => Some(1),
+            (
+                Lifecycle::Persistent,
+                Self::Echo {
+                    exchanges_per_connection,
+                    ..
+                },
+            ) => *exchanges_per_connection,
+            (Lifecycle::Persistent, Self::Updates { .. }) => None,
         }
     }
 }
@@ -143,6 +167,9 @@ pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
 const MAX_CONNECTIONS: u32 = 1 << 16;
 const MAX_RATE_PER_SECOND: f64 = 10e6;
 const MAX_MS: u32 = 3_600_000;
+/// A count of operations is for what repeats exactly; more of it says no more.
+const MAX_OPERATIONS: u32 = 1_000_000;
+const MAX_EXCHANGES: u32 = 1_000_000;
 
 /// Says what is wrong with a scenario; the caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -204,8 +231,32 @@ impl Scenario {
                 )
             },
         )?;
+        self.check_exchanges()?;
         self.check_load()?;
         self.timing.check()
+    }
+
+    fn check_exchanges(&self) -> Result<(), ScenarioError> {
+        if let Some(count) = self.operations {
+            require((1..=MAX_OPERATIONS).contains(&count), "operations", || {
+                format!("is {count}: use 1 to {MAX_OPERATIONS}")
+            })?;
+        }
+        if let Workload::Echo {
+            exchanges_per_connection: Some(count),
+            ..
+        } = self.workload
+        {
+            let field = "workload.exchanges_per_connection";
+            require((1..=MAX_EXCHANGES).contains(&count), field, || {
+                format!("is {count}: use 1 to {MAX_EXCHANGES}")
+            })?;
+            let is_kept = |lane: &Lane| lane.lifecycle == Lifecycle::Persistent;
+            require(self.lanes.iter().all(is_kept), field, || {
+                "is for persistent lanes; a per-request lane always has 1".into()
+            })?;
+        }
+        Ok(())
     }
 
     fn check_load(&self) -> Result<(), ScenarioError> {
@@ -220,6 +271,17 @@ impl Scenario {
                     "load.interval_ms",
                     || format!("is {interval_ms}: use 1 to {MAX_MS}"),
                 )?;
+            }
+            Load::Capacity { p99_ms } => {
+                require(
+                    p99_ms > 0.0 && p99_ms <= f64::from(MAX_MS),
+                    "load.p99_ms",
+                    || format!("is {p99_ms}: use a number above 0, up to {MAX_MS}"),
+                )?;
+                let is_echo = matches!(self.workload, Workload::Echo { .. });
+                require(is_echo, "load.model", || {
+                    "is `capacity`, which needs the workload `echo`".into()
+                })?;
             }
         }
         if let Workload::Updates {
@@ -330,6 +392,13 @@ mod tests {
         assert!(error("\"tiny\"", "\"../tiny\"").contains("`name`"));
         assert!(error("http1-per-request", "http1-persistent").contains("twice"));
         assert!(error("64", "2000000").contains("`workload.payload_bytes`"));
+        assert!(error("64 }", "64, exchanges_per_connection = 10 }").contains("persistent lanes"));
+        assert!(
+            error("connections = [1]", "connections = [1]\noperations = 0")
+                .contains("`operations`")
+        );
+        let no_objective = r#"{ model = "capacity", p99_ms = 0.0 }"#;
+        assert!(error(r#"{ model = "closed" }"#, no_objective).contains("`load.p99_ms`"));
         for rate in ["0.0", "-1.0", "nan", "inf"] {
             let load = format!("{{ model = \"open-poisson\", rate_per_second = {rate} }}");
             assert!(error(r#"{ model = "closed" }"#, &load).contains("`load.rate_per_second`"));

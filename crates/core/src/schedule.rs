@@ -28,6 +28,12 @@ pub enum Load {
         /// The distance between two operations of one connection.
         interval_ms: u64,
     },
+    /// The highest rate of random instants is searched at which the 99th percentile of the response time stays below
+    /// the objective. One trial is one whole search; each of its probes is an open load in fresh processes.
+    Capacity {
+        /// The objective.
+        p99_ms: f64,
+    },
 }
 
 impl Load {
@@ -38,13 +44,14 @@ impl Load {
             Self::OpenConstant { .. } => "open-constant",
             Self::OpenPoisson { .. } => "open-poisson",
             Self::Interval { .. } => "interval",
+            Self::Capacity { .. } => "capacity",
         }
     }
 
-    /// Returns the offered total rate, or `None` for a closed loop, which offers none.
+    /// Returns the offered total rate, or `None` for a closed loop, which offers none, and for a search, which finds it.
     pub fn offered_per_second(&self, connections: u32) -> Option<f64> {
         match *self {
-            Self::Closed {} => None,
+            Self::Closed {} | Self::Capacity { .. } => None,
             Self::OpenConstant { rate_per_second } | Self::OpenPoisson { rate_per_second } => {
                 Some(rate_per_second)
             }
@@ -74,7 +81,7 @@ pub fn arrivals(
 ) -> Vec<Arrival> {
     let mut random = seed::stream(seed, "arrivals", u64::from(block));
     match *load {
-        Load::Closed {} => Vec::new(),
+        Load::Closed {} | Load::Capacity { .. } => Vec::new(),
         Load::OpenConstant { rate_per_second } => evenly(length_ns, 1e9 / rate_per_second, 0.0)
             .map(|at_ns| Arrival { at_ns, slot: None })
             .collect(),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{self, Document};
 use crate::failure::FailureCounts;
 use crate::lane::{Lane, Lifecycle};
 use crate::manifest::RunStatus;
@@ -26,13 +27,30 @@ pub struct Summary {
     pub status: RunStatus,
     /// The fingerprint's id.
     pub fingerprint: String,
+    /// Whether the machine let the run conclude anything.
+    #[serde(default)]
+    pub judgement: Judgement,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
+    /// Lanes against each other, paired within blocks.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    /// How much of a difference comes from keeping the connection, and how much from the protocol.
+    #[serde(default)]
+    pub attributions: Vec<Attribution>,
+    /// From how many messages on a kept connection beats one per message.
+    #[serde(default)]
+    pub break_evens: Vec<BreakEven>,
 }
 
 impl Document for Summary {
     const KIND: &'static str = "summary";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 2 adds judgement, comparisons, attributions and break-evens, which may be absent.
+    fn upgrade(from: u32, json: Value) -> Option<Value> {
+        document::with_additions(from, 2, json)
+    }
 }
 
 impl Summary {
@@ -89,8 +107,14 @@ pub struct LoadSummary {
 pub struct TrialCounts {
     /// Those that count.
     pub valid: u32,
-    /// All that were tried.
+    /// All that were tried, but for attempts that were repeated.
     pub total: u32,
+    /// Those that something outside disturbed, in spite of repetitions.
+    #[serde(default)]
+    pub disturbed: u32,
+    /// Attempts that were disturbed and repeated.
+    #[serde(default)]
+    pub repeated: u32,
 }
 
 /// What became of a cell's operations.
@@ -148,6 +172,145 @@ pub enum Unit {
     Ns,
     /// Verified operations per second.
     OperationsPerSecond,
-    /// Nanoseconds of CPU time per operation, client and server together.
+    /// Nanoseconds of CPU time per operation.
     CpuNsPerOperation,
+}
+
+/// A number with its interval.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Estimate {
+    /// The Hodges-Lehmann estimate.
+    pub value: f64,
+    /// The lower end of the interval.
+    pub low: f64,
+    /// The upper end of the interval.
+    pub high: f64,
+}
+
+/// What the machine did to the run, and whether the run may conclude anything.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Judgement {
+    /// Whether differences may be concluded from this run.
+    pub is_conclusive: bool,
+    /// Why not, or what else is to be known; sentences.
+    pub reasons: Vec<String>,
+    /// Trials that something outside disturbed, in spite of repetitions.
+    pub disturbed_trials: u32,
+    /// Attempts that were disturbed and repeated.
+    pub repeated_trials: u32,
+}
+
+/// One cell against another, paired within blocks.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The id of the cell that is compared.
+    pub cell: String,
+    /// The id of the cell it is compared with.
+    pub reference: String,
+    /// The number that is compared, by its name in `metrics`.
+    pub metric: String,
+    /// Blocks that hold an undisturbed value of both.
+    pub blocks: u32,
+    /// The estimated ratio with the exact signed-rank interval; null when there are too few blocks.
+    pub ratio: Option<Estimate>,
+    /// How sure the intervals are: 0.95.
+    pub confidence: f64,
+    /// The sign test's interval of the same ratio, which assumes less; null when there are too few blocks.
+    pub sign_interval: Option<(f64, f64)>,
+    /// The same as a difference, in the metric's unit.
+    pub difference: Option<Estimate>,
+    /// Whether the run was for this comparison; others are descriptive.
+    pub is_primary: bool,
+    /// Whether both are the same lane, so that any difference is noise.
+    pub is_null: bool,
+    /// The exact two-sided p-value of the signed-rank test.
+    pub p_value: f64,
+    /// The same after Holm's correction over the primary comparisons; null for others.
+    pub p_adjusted: Option<f64>,
+    /// The ratio, less 1, below which a difference does not matter.
+    pub margin: f64,
+    /// The smallest ratio, less 1, that this run could have told from none: nine times in ten, at the 1 % level.
+    pub detectable: Option<f64>,
+    /// What may be said.
+    pub verdict: Verdict,
+}
+
+/// What may be said of a comparison.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// They differ by more than the margin.
+    Different,
+    /// They differ, perhaps by less than the margin.
+    SlightlyDifferent,
+    /// They differ by less than the margin, if at all.
+    Equivalent,
+    /// The run cannot tell.
+    Inconclusive,
+}
+
+/// The two-by-two of one load point and metric: {http1, websocket} x {per-request, persistent}, on the logarithmic
+/// scale per block. `total = reuse x protocol`, exactly; all are ratios.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Attribution {
+    /// The scenario's name.
+    pub scenario: String,
+    /// How many connections were used.
+    pub connections: u32,
+    /// The number that is taken apart, by its name in `metrics`.
+    pub metric: String,
+    /// Whether more of it is better, so that ratios are of the better lane to the worse.
+    pub is_gain: bool,
+    /// Blocks that hold all four lanes, undisturbed.
+    pub blocks: u32,
+    /// `http1-per-request` to `websocket-persistent`.
+    pub total: Estimate,
+    /// Keeping the connection, over HTTP/1.1: the first step of the way that can be gone without changing the protocol.
+    pub reuse: Estimate,
+    /// Changing the protocol, the connection kept: the second step.
+    pub protocol: Estimate,
+    /// The other way round, first step: changing the protocol, still with a connection per request.
+    pub protocol_per_request: Estimate,
+    /// The other way round, second step: keeping the connection, over WebSocket.
+    pub reuse_of_websocket: Estimate,
+    /// The mean effect of keeping the connection over both protocols: the main effect of a 2 x 2 factorial.
+    pub reuse_main: Estimate,
+    /// The mean effect of the protocol over both lifecycles.
+    pub protocol_main: Estimate,
+    /// By how much keeping the connection matters more over WebSocket than over HTTP/1.1: 1 when the effects multiply.
+    pub interaction: Estimate,
+    /// The four lanes' differences to the persistent tcp floor, in the metric's unit; empty for gains.
+    pub above_floor: BTreeMap<String, Estimate>,
+}
+
+/// From how many messages on one connection a kept lane is cheaper than one connection per message.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct BreakEven {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The lane that keeps its connection for n messages.
+    pub kept: Lane,
+    /// The lane that opens one for each.
+    pub fresh: Lane,
+    /// The smallest n, as a real number; null when it never pays.
+    pub messages: Option<Estimate>,
+    /// Opening and closing a connection of the kept lane, in nanoseconds.
+    pub set_up_ns: Estimate,
+    /// One message on an open connection, in nanoseconds.
+    pub message_ns: Estimate,
+    /// One message of the fresh lane, opening and closing included, in nanoseconds.
+    pub fresh_ns: Estimate,
+    /// What was measured with so many exchanges per connection, beside what the model expects.
+    pub measured: Vec<BreakEvenPoint>,
+}
+
+/// The model of a break-even, checked at one number of exchanges per connection.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct BreakEvenPoint {
+    /// Exchanges per connection.
+    pub exchanges: u32,
+    /// The measured time per message, in nanoseconds.
+    pub measured_ns: Estimate,
+    /// What set-up and message cost add up to, in nanoseconds.
+    pub expected_ns: f64,
 }

@@ -1,0 +1,21 @@
+//! What the machine and the instrument were like when a run began and when it ended: facts, taken in two seconds.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One short calibration.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct Calibration {
+    /// What reading the clock costs.
+    pub clock_read_ns: f64,
+    /// How late a sleep of 200 µs ended, at the median.
+    pub sleep_late_p50_ns: u64,
+    /// How late a sleep of 200 µs ended, at the 99th percentile.
+    pub sleep_late_p99_ns: u64,
+    /// The median service time of the persistent tcp floor with one connection; null when it could not be measured.
+    pub floor_p50_ns: Option<u64>,
+    /// How long a fixed amount of integer work took on each CPU, the others idle.
+    pub spin_alone_ns: Vec<u64>,
+    /// How long it took on each CPU, all of them busy: longer when they share a core.
+    pub spin_together_ns: Vec<u64>,
+}
