@@ -60,7 +60,7 @@ impl Recording {
             },
             slice_width_ns: LENGTH_NS / 20,
             is_open_load: true,
-            is_per_request: false,
+            opens: false,
             has_staleness: false,
         }))
     }

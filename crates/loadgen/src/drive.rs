@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::lane::Lifecycle;
 use tokio::sync::Notify;
 
 use crate::agenda::{Agenda, Due};
@@ -14,7 +13,7 @@ use crate::alarm::{Alarm, Ring};
 use crate::environment::Environment;
 use crate::recorder::{Recorder, Sample};
 use crate::transport::{Peer, Transport};
-use crate::workload::Workload;
+use crate::workload::{Exchanges, Workload};
 
 /// What the slots of a worker have in common.
 pub(crate) struct Shared<E> {
@@ -22,9 +21,21 @@ pub(crate) struct Shared<E> {
     pub(crate) agenda: Agenda,
     pub(crate) recorder: RefCell<Recorder>,
     pub(crate) peer: Peer,
+    pub(crate) exchanges: Exchanges,
+    /// Whether the kernel is asked what each connection carried.
+    pub(crate) counts_wire: bool,
     pub(crate) timeout_ns: u64,
     /// Is notified at each tick of the watchdog.
     pub(crate) tick: Notify,
+}
+
+/// A slot's connection.
+pub(crate) struct Connection<E: Environment, T> {
+    pub(crate) transport: T,
+    /// Sees what the connection carried, if anyone wants to know.
+    pub(crate) witness: Option<E::Witness>,
+    /// How many exchanges it has left, while they are limited.
+    pub(crate) left: u32,
 }
 
 /// One connection's place: on a persistent lane one connection for the whole trial, on a per-request
@@ -37,7 +48,7 @@ pub(crate) struct Slot<E: Environment, T, W> {
     /// The number within the trial, for the dialer.
     pub(crate) global: u32,
     pub(crate) workload: W,
-    pub(crate) connection: Option<T>,
+    pub(crate) connection: Option<Connection<E, T>>,
     pub(crate) is_connecting: bool,
 }
 
@@ -77,6 +88,9 @@ where
             };
             self.fail(due, failure).await;
         }
+        if let Some(connection) = self.connection.take() {
+            self.account(connection.witness);
+        }
     }
 
     /// Does one operation and records it when it is verified.
@@ -86,13 +100,16 @@ where
             None => Some(self.connect().await?),
         };
         let connection = self.connection.as_mut().expect("connected above");
-        let (request, mut reply) = self.workload.next();
-        connection.exchange(request, &mut reply).await?;
+        let is_last = connection.left == 1;
+        let (request, mut reply) = self.workload.next(is_last);
+        connection.transport.exchange(request, &mut reply).await?;
         drop(reply);
         let completed_ns = self.shared.environment.now_ns();
-        let close_ns = match self.shared.peer.lifecycle {
-            Lifecycle::Persistent => None,
-            Lifecycle::PerRequest => Some(self.close(completed_ns).await?),
+        let close_ns = if is_last {
+            Some(self.close(completed_ns).await?)
+        } else {
+            connection.left -= u32::from(self.shared.exchanges != Exchanges::UNLIMITED);
+            None
         };
         let mut recorder = self.shared.recorder.borrow_mut();
         recorder.verified(&Sample {
@@ -116,7 +133,12 @@ where
         self.is_connecting = false;
         let connected_ns = environment.now_ns();
         self.shared.recorder.borrow_mut().connections_opened += 1;
-        self.connection = Some(T::handshake(stream, &self.shared.peer).await?);
+        let witness = self.shared.witness(&stream);
+        self.connection = Some(Connection {
+            transport: T::handshake(stream, &self.shared.peer).await?,
+            witness,
+            left: self.shared.exchanges.0,
+        });
         Ok((connected_ns, environment.now_ns()))
     }
 
@@ -126,8 +148,18 @@ where
             .connection
             .take()
             .expect("an operation has a connection");
-        connection.close().await?;
-        Ok(self.shared.environment.now_ns() - completed_ns)
+        connection.transport.close().await?;
+        let close_ns = self.shared.environment.now_ns() - completed_ns;
+        self.account(connection.witness);
+        Ok(close_ns)
+    }
+
+    /// Notes what a connection carried, where that is counted.
+    fn account(&self, witness: Option<E::Witness>) {
+        if let Some(carried) = witness.and_then(|witness| self.shared.environment.carried(&witness))
+        {
+            self.shared.recorder.borrow_mut().wire.merge(&carried);
+        }
     }
 
     async fn fail(&mut self, due: Due, kind: FailureKind) {
@@ -142,6 +174,15 @@ where
             // by a tick or by the alarm, is all that matters.
             let _ = self.alarm.wait(pin!(self.shared.tick.notified())).await;
         }
+    }
+}
+
+impl<E: Environment> Shared<E> {
+    /// Makes a witness of a new connection, where what it carries is counted.
+    pub(crate) fn witness(&self, stream: &E::Stream) -> Option<E::Witness> {
+        self.counts_wire
+            .then(|| self.environment.witness(stream))
+            .flatten()
     }
 }
 

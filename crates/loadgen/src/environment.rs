@@ -1,10 +1,12 @@
 //! What the driver needs from outside: time and connections. One trait, so that tests can replace all of it by a world
 //! in which time passes only when told to.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
-use sockrates_probe::clock;
+use sockrates_core::record::Wire;
+use sockrates_probe::{clock, connection};
 use tokio::net::TcpStream;
 
 use crate::dial::Dialer;
@@ -15,11 +17,20 @@ pub(crate) trait Environment: Clone + 'static {
     /// A connection's byte stream.
     type Stream: 'static;
 
+    /// A second hold on a connection, from which what it carried can be read at its end.
+    type Witness: 'static;
+
     /// Reads the clock all instants are taken from, in nanoseconds.
     fn now_ns(&self) -> u64;
 
     /// Opens a connection for one slot.
     async fn dial(&self, slot: u32) -> Result<Self::Stream, FailureKind>;
+
+    /// Takes a second hold on a connection; `None` where that cannot be done.
+    fn witness(&self, stream: &Self::Stream) -> Option<Self::Witness>;
+
+    /// Reads what a connection has carried; `None` where the kernel does not say.
+    fn carried(&self, witness: &Self::Witness) -> Option<Wire>;
 
     /// Makes a wait for instants of this clock. Called once per task, not per operation.
     fn timer(&self) -> std::io::Result<impl Timer + 'static>;
@@ -38,6 +49,8 @@ pub(crate) struct Real(pub(crate) Rc<Dialer>);
 impl Environment for Real {
     type Stream = TcpStream;
 
+    type Witness = OwnedFd;
+
     #[inline]
     fn now_ns(&self) -> u64 {
         clock::monotonic_ns()
@@ -45,6 +58,23 @@ impl Environment for Real {
 
     async fn dial(&self, slot: u32) -> Result<TcpStream, FailureKind> {
         self.0.dial(slot).await
+    }
+
+    fn witness(&self, stream: &TcpStream) -> Option<OwnedFd> {
+        stream.as_fd().try_clone_to_owned().ok()
+    }
+
+    fn carried(&self, witness: &OwnedFd) -> Option<Wire> {
+        let info = connection::tcp_info(witness.as_fd()).ok()?;
+        Some(Wire {
+            connections: 1,
+            handshakes: 1,
+            bytes_sent: info.bytes_sent,
+            bytes_received: info.bytes_received,
+            data_segments_sent: info.data_segments_sent,
+            data_segments_received: info.data_segments_received,
+            segments_retransmitted: info.segments_retransmitted,
+        })
     }
 
     fn timer(&self) -> std::io::Result<impl Timer + 'static> {
@@ -67,7 +97,7 @@ pub(crate) mod manual {
     use std::collections::BTreeSet;
     use std::rc::Rc;
 
-    use super::{Environment, FailureKind, Timer};
+    use super::{Environment, FailureKind, Timer, Wire};
 
     /// The world, and the cost of dialing in it.
     #[derive(Clone, Debug)]
@@ -101,6 +131,8 @@ pub(crate) mod manual {
         /// A connection is a handle on its world, so that a transport can let time pass.
         type Stream = Self;
 
+        type Witness = ();
+
         fn now_ns(&self) -> u64 {
             self.state.now_ns.get()
         }
@@ -108,6 +140,14 @@ pub(crate) mod manual {
         async fn dial(&self, _slot: u32) -> Result<Self, FailureKind> {
             self.advance(self.dial_ns);
             Ok(self.clone())
+        }
+
+        fn witness(&self, _stream: &Self) -> Option<()> {
+            None
+        }
+
+        fn carried(&self, _witness: &()) -> Option<Wire> {
+            None
         }
 
         fn timer(&self) -> std::io::Result<impl Timer + 'static> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
-use sockrates_core::record::{Metric, Operations, Slices, UpdateCounts};
+use sockrates_core::record::{Metric, Operations, Slices, UpdateCounts, Wire};
 
 use crate::agenda::{Due, Issued, Span};
 
@@ -25,8 +25,8 @@ pub(crate) struct Scope {
     pub(crate) slice_width_ns: u64,
     /// Open loads have response times, lags and waits.
     pub(crate) is_open_load: bool,
-    /// Per-request lanes have phases.
-    pub(crate) is_per_request: bool,
+    /// Connections that are opened under load have phases.
+    pub(crate) opens: bool,
     /// The updates workload has staleness.
     pub(crate) has_staleness: bool,
 }
@@ -41,6 +41,7 @@ pub struct Recorder {
     window: Tally,
     pub(crate) updates: UpdateCounts,
     pub(crate) connections_opened: u64,
+    pub(crate) wire: Wire,
 }
 
 /// What became of the operations of one span.
@@ -64,6 +65,7 @@ impl Recorder {
             window: Tally::default(),
             updates: UpdateCounts::default(),
             connections_opened: 0,
+            wire: Wire::default(),
         }
     }
 
@@ -145,6 +147,7 @@ impl Recorder {
         self.window.merge(&other.window);
         self.updates.merge(&other.updates);
         self.connections_opened += other.connections_opened;
+        self.wire.merge(&other.wire);
     }
 
     /// Returns the books of warm-up and window, with what the agendas say was issued.
@@ -204,9 +207,7 @@ impl Scope {
             Metric::ResponseTime | Metric::ScheduleLag | Metric::ConnectionWait => {
                 self.is_open_load
             }
-            Metric::Connect | Metric::Handshake | Metric::Exchange | Metric::Close => {
-                self.is_per_request
-            }
+            Metric::Connect | Metric::Handshake | Metric::Exchange | Metric::Close => self.opens,
             Metric::Staleness => self.has_staleness,
         }
     }

@@ -11,7 +11,7 @@ use crate::transport::tcp::Tcp;
 use crate::transport::websocket::Ws;
 use crate::transport::{Peer, Transport};
 use crate::worker::{self, Start, WorkerError, WorkerOutcome, WorkerPlan};
-use crate::workload::echo::Echo;
+use crate::workload::echo::{Echo, Messages};
 use crate::workload::updates::ShortPoll;
 
 /// One row: a transport with a client, and what can be measured with it.
@@ -59,6 +59,15 @@ pub const ROWS: &[Row] = &[
         workloads: &["echo", "updates"],
         port: Port::Http,
         summary: "HTTP/1.1 with a lean client",
+        run: run::<Http1<TcpStream>>,
+    },
+    Row {
+        transport: "http1",
+        client: Some(Lane::NULL),
+        lifecycles: &[Lifecycle::Persistent],
+        workloads: &["echo"],
+        port: Port::Http,
+        summary: "null: http1-persistent once more, to show how far two equal lanes come out apart",
         run: run::<Http1<TcpStream>>,
     },
     Row {
@@ -159,8 +168,15 @@ where
         Workload::Echo {
             payload,
             payload_bytes,
+            ..
         } => worker::run::<T, Echo<T::Prepared>>(plan, start, |slot| {
-            Echo::new::<_, T>(payload, payload_bytes, plan.seed, slot, peer).expect(CARRIED)
+            let messages = Messages {
+                kind: payload,
+                bytes: payload_bytes,
+                seed: plan.seed,
+                slot,
+            };
+            Echo::new::<_, T>(messages, plan.exchanges, peer).expect(CARRIED)
         }),
         Workload::Updates { .. } => {
             worker::run::<T, ShortPoll<TcpStream, T>>(plan, start, |_slot| {

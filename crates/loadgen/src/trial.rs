@@ -6,7 +6,7 @@ use std::thread;
 
 use sockrates_core::histogram::Histogram;
 use sockrates_core::plan::TrialSpec;
-use sockrates_core::record::{Metric, Operations, Slices, SocketFacts, Spans, UpdateCounts};
+use sockrates_core::record::{Metric, Operations, Slices, SocketFacts, Spans, UpdateCounts, Wire};
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::{self, Arrival};
 use sockrates_core::target::ProcessUsage;
@@ -17,6 +17,7 @@ use crate::registry::{self, LaneError, Port, Row};
 use crate::transport::Peer;
 pub use crate::worker::WorkerError;
 use crate::worker::{Start, WorkerOutcome, WorkerPlan};
+use crate::workload::Exchanges;
 
 /// The width of a slice of the time course: short enough to show a warm-up, long enough to hold samples.
 const SLICE_NS: u64 = 50_000_000;
@@ -51,6 +52,8 @@ pub struct Load {
     pub slices: Slices,
     /// What the updates workload saw.
     pub updates: Option<UpdateCounts>,
+    /// What went over the wire, where that is counted.
+    pub wire: Option<Wire>,
     /// What the process used.
     pub client: ProcessUsage,
 }
@@ -136,6 +139,10 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr) -> Vec<WorkerPlan
             lifecycle: cell.lane.lifecycle,
         },
         workload: cell.workload.clone(),
+        exchanges: cell
+            .exchanges_per_connection()
+            .map_or(Exchanges::UNLIMITED, Exchanges),
+        counts_wire: cell.operations.is_some(),
         seed: spec.seed,
         wait: cell.wait,
         slots: (worker..slots).step_by(workers as usize).collect(),
@@ -219,6 +226,7 @@ fn merge(spec: &TrialSpec, socket: SocketFacts, outcomes: Vec<WorkerOutcome>) ->
     let is_updates = matches!(spec.cell.workload, Workload::Updates { .. });
     let updates = is_updates.then_some(recorder.updates);
     let connections_opened = recorder.connections_opened;
+    let wire = spec.cell.operations.map(|_| recorder.wire);
     let (histograms, slices) = recorder.into_histograms();
     Load {
         socket,
@@ -234,6 +242,7 @@ fn merge(spec: &TrialSpec, socket: SocketFacts, outcomes: Vec<WorkerOutcome>) ->
         histograms,
         slices,
         updates,
+        wire,
         client: usage,
     }
 }

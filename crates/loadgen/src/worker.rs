@@ -6,7 +6,6 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::lane::Lifecycle;
 use sockrates_core::scenario::{Wait, Workload as WorkloadSpec};
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
@@ -19,11 +18,11 @@ use tokio::task::{spawn_local, yield_now};
 use crate::agenda::{Agenda, Issued, Span};
 use crate::alarm::{Alarm, Ring};
 use crate::dial::Dialer;
-use crate::drive::{Shared, Slot};
+use crate::drive::{Connection, Shared, Slot};
 use crate::environment::{Environment, Real, Timer};
 use crate::recorder::{Recorder, Scope};
 use crate::transport::{Peer, Transport};
-use crate::workload::Workload;
+use crate::workload::{Exchanges, Workload};
 
 /// How often the watchdog looks at the deadlines.
 const TICK_NS: u64 = 10_000_000;
@@ -36,6 +35,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) dialer: Dialer,
     pub(crate) peer: Peer,
     pub(crate) workload: WorkloadSpec,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) counts_wire: bool,
     pub(crate) seed: u64,
     pub(crate) wait: Wait,
     /// The numbers of this worker's slots within the trial.
@@ -141,6 +142,8 @@ where
         agenda: plan.agenda(span),
         recorder: RefCell::new(recorder),
         peer: plan.peer.clone(),
+        exchanges: plan.exchanges,
+        counts_wire: plan.counts_wire,
         timeout_ns: plan.timeout_ns,
         tick: Notify::new(),
     });
@@ -193,17 +196,26 @@ where
     })
 }
 
-/// Opens all connections of a persistent lane; fails only when not one could be opened.
+/// Opens all connections that stay open; fails only when not one could be opened.
 async fn open_all<T: Transport<TcpStream> + 'static>(
     environment: &Real,
     plan: &WorkerPlan,
-) -> Result<Vec<Option<T>>, WorkerError> {
-    if plan.peer.lifecycle == Lifecycle::PerRequest {
+) -> Result<Vec<Option<Connection<Real, T>>>, WorkerError> {
+    if plan.exchanges != Exchanges::UNLIMITED {
         return Ok(plan.slots.iter().map(|_| None).collect());
     }
+    let counts_wire = plan.counts_wire;
     let tasks = plan.slots.iter().map(|slot| {
         let (environment, peer, slot) = (environment.clone(), plan.peer.clone(), *slot);
-        spawn_local(async move { T::handshake(environment.dial(slot).await?, &peer).await })
+        spawn_local(async move {
+            let stream = environment.dial(slot).await?;
+            let witness = counts_wire.then(|| environment.witness(&stream)).flatten();
+            Ok(Connection {
+                transport: T::handshake(stream, &peer).await?,
+                witness,
+                left: Exchanges::UNLIMITED.0,
+            })
+        })
     });
     let mut timer = environment.timer()?;
     let deadline_ns = environment.now_ns() + plan.timeout_ns;
@@ -334,7 +346,7 @@ impl WorkerPlan {
             span,
             slice_width_ns: self.slice_width_ns,
             is_open_load: self.arrivals.is_some(),
-            is_per_request: self.peer.lifecycle == Lifecycle::PerRequest,
+            opens: self.exchanges != Exchanges::UNLIMITED,
             has_staleness: matches!(self.workload, WorkloadSpec::Updates { .. }),
         }
     }

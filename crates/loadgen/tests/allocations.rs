@@ -7,10 +7,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use sockrates_core::document::Document;
-use sockrates_core::payload::PayloadKind;
-use sockrates_core::plan::{Cell as PlanCell, Placement, Target, TrialSpec};
-use sockrates_core::scenario::{Timing, Wait, Workload};
+use sockrates_core::plan::{Cell as PlanCell, Placement, TrialSpec};
+use sockrates_core::scenario::Timing;
 use sockrates_core::schedule::Load;
 use sockrates_loadgen::trial::{self, Addresses};
 use sockrates_server::{Config, Server};
@@ -88,34 +86,19 @@ fn allocations(spec: &TrialSpec, addresses: Addresses) -> u64 {
 }
 
 fn spec(lane: &str, load: &Load, operations: u64) -> TrialSpec {
+    let timing = Timing {
+        warm_up_ms: 0,
+        window_ms: 20_000,
+        drain_ms: 5000,
+        timeout_ms: 20_000,
+    };
+    let cell = PlanCell {
+        load: load.clone(),
+        connections: 4,
+        ..PlanCell::echo(lane.parse().unwrap(), 64, timing)
+    };
     TrialSpec {
-        schema_version: TrialSpec::VERSION,
-        index: 0,
-        block: 0,
-        seed: 1,
-        cell: PlanCell {
-            id: "test".into(),
-            scenario: "test".into(),
-            workload: Workload::Echo {
-                payload: PayloadKind::Binary,
-                payload_bytes: 64,
-            },
-            lane: lane.parse().unwrap(),
-            load: load.clone(),
-            connections: 4,
-            wait: Wait::Blocking,
-            timing: Timing {
-                warm_up_ms: 0,
-                window_ms: 20_000,
-                drain_ms: 5000,
-                timeout_ms: 20_000,
-            },
-        },
-        target: Target::Fresh {},
-        placement: Placement {
-            server_cpus: vec![],
-            client_cpus: vec![],
-        },
         stop_after_operations: Some(operations),
+        ..TrialSpec::alone(cell, Placement::default())
     }
 }

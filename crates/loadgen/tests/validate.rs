@@ -52,37 +52,14 @@ fn reply_late(stream: &mut TcpStream, delay: Duration) -> Option<()> {
 
 fn measure(lane: &str, delay_ms: u64) -> Load {
     let address = delaying_server(Duration::from_millis(delay_ms));
-    let cell = Cell {
-        id: "validate".into(),
-        scenario: "validate".into(),
-        workload: Workload::Echo {
-            payload: PayloadKind::Binary,
-            payload_bytes: 64,
-        },
-        lane: lane.parse().unwrap(),
-        load: LoadModel::Closed {},
-        connections: 1,
-        wait: Wait::Blocking,
-        timing: Timing {
-            warm_up_ms: 100,
-            window_ms: 2000,
-            drain_ms: 1000,
-            timeout_ms: 5000,
-        },
+    let timing = Timing {
+        warm_up_ms: 100,
+        window_ms: 2000,
+        drain_ms: 1000,
+        timeout_ms: 5000,
     };
-    let spec = TrialSpec {
-        schema_version: TrialSpec::VERSION,
-        index: 0,
-        block: 0,
-        seed: 1,
-        cell,
-        target: Target::Fresh {},
-        placement: Placement {
-            server_cpus: vec![],
-            client_cpus: vec![],
-        },
-        stop_after_operations: None,
-    };
+    let cell = Cell::echo(lane.parse().unwrap(), 64, timing);
+    let spec = TrialSpec::alone(cell, Placement::default());
     let load = trial::run(
         &spec,
         Addresses {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use sockrates_core::lane::Lifecycle;
 use sockrates_core::record::{Metric, Operations};
 use sockrates_core::schedule::{Load, arrivals};
 
@@ -95,7 +96,7 @@ impl Reply for Yes {
 impl Workload<Step> for Scene {
     type Reply<'a> = Yes;
 
-    fn next(&mut self) -> (&Step, Yes) {
+    fn next(&mut self, _is_last: bool) -> (&Step, Yes) {
         self.current = self.script.pop_front().unwrap_or(self.then);
         (&self.current, Yes)
     }
@@ -105,20 +106,20 @@ impl Workload<Step> for Scene {
 
 /// Plays a script on one connection and returns the recorder and the books of the window.
 fn play(
-    lifecycle: Lifecycle,
+    exchanges: Exchanges,
     agenda: Agenda,
     script: impl Into<Script>,
     then: Step,
 ) -> (Recorder, Operations) {
     let is_open_load = agenda.next_arrival_ns().is_some();
-    let is_per_request = lifecycle == Lifecycle::PerRequest;
+    let opens = exchanges != Exchanges::UNLIMITED;
     let world = Manual::with_dial_ns(3);
     world.advance(SPAN.start_ns);
     let scope = Scope {
         span: SPAN,
         slice_width_ns: 50 * MS,
         is_open_load,
-        is_per_request,
+        opens,
         has_staleness: false,
     };
     let shared = Rc::new(Shared {
@@ -127,8 +128,10 @@ fn play(
         recorder: RefCell::new(Recorder::new(scope)),
         peer: Peer {
             host: String::new(),
-            lifecycle,
+            lifecycle: Lifecycle::Persistent,
         },
+        exchanges,
+        counts_wire: false,
         timeout_ns: 300 * MS,
         tick: Notify::new(),
     });
@@ -142,7 +145,11 @@ fn play(
             then,
             current: Step::default(),
         },
-        connection: (!is_per_request).then_some(Scripted { world }),
+        connection: (!opens).then_some(Connection {
+            transport: Scripted { world },
+            witness: None,
+            left: Exchanges::UNLIMITED.0,
+        }),
         is_connecting: false,
     };
     let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);
@@ -169,7 +176,7 @@ fn a_stalled_server_shows_in_response_time() {
         .chain([Step::Take(100 * MS)])
         .collect();
     let (recorder, books) = play(
-        Lifecycle::Persistent,
+        Exchanges::UNLIMITED,
         constant(1000.0),
         script,
         Step::Take(0),
@@ -191,7 +198,7 @@ fn a_closed_loop_hides_the_stall() {
         .chain([Step::Take(100 * MS)])
         .collect();
     let (recorder, books) = play(
-        Lifecycle::Persistent,
+        Exchanges::UNLIMITED,
         Agenda::closed(SPAN, u64::MAX),
         script,
         Step::Take(MS),
@@ -210,7 +217,7 @@ fn a_closed_loop_hides_the_stall() {
 #[test]
 fn the_phases_of_a_request_add_up_exactly() {
     let agenda = Agenda::closed(SPAN, 10);
-    let (recorder, books) = play(Lifecycle::PerRequest, agenda, [], Step::Take(7));
+    let (recorder, books) = play(Exchanges(1), agenda, [], Step::Take(7));
     assert_eq!((books.verified, recorder.connections_opened), (10, 10));
     let (times, _) = recorder.into_histograms();
     let all_are = |metric| {
@@ -229,10 +236,26 @@ fn the_phases_of_a_request_add_up_exactly() {
 }
 
 #[test]
+fn a_connection_lives_for_as_many_exchanges_as_asked() {
+    let agenda = Agenda::closed(SPAN, 6);
+    let (recorder, books) = play(Exchanges(3), agenda, [], Step::Take(10));
+    assert_eq!((books.verified, recorder.connections_opened), (6, 2));
+    let (times, _) = recorder.into_histograms();
+    // Only the first exchange on each connection has phases before it, and only the last a close behind it.
+    assert_eq!(times[&Metric::Connect].count(), 2);
+    assert_eq!(times[&Metric::Close].count(), 2);
+    assert_eq!(times[&Metric::ServiceTime].min_ns(), Some(10));
+    assert_eq!(
+        times[&Metric::ServiceTime].max_ns(),
+        Some(10 + 3 + HANDSHAKE_NS)
+    );
+}
+
+#[test]
 fn a_lagging_generator_and_a_busy_connection_are_told_apart() {
     let script = [Step::Take(0), Step::Take(4 * MS)];
     let (recorder, _) = play(
-        Lifecycle::Persistent,
+        Exchanges::UNLIMITED,
         constant(1000.0),
         script,
         Step::Take(0),
@@ -252,7 +275,7 @@ fn failures_are_counted_by_kind_and_never_sampled() {
         Step::Fail(FailureKind::PeerClosed),
     ];
     let agenda = Agenda::closed(SPAN, 5);
-    let (recorder, books) = play(Lifecycle::Persistent, agenda, script, Step::Take(9));
+    let (recorder, books) = play(Exchanges::UNLIMITED, agenda, script, Step::Take(9));
     assert_eq!((books.issued, books.verified), (5, 3));
     assert_eq!(books.failed[&FailureKind::WrongPayload], 1);
     assert_eq!(books.failed[&FailureKind::PeerClosed], 1);
@@ -270,7 +293,7 @@ fn failures_are_counted_by_kind_and_never_sampled() {
 fn a_hanging_exchange_times_out_and_the_load_goes_on() {
     let agenda = Agenda::closed(SPAN, 3);
     let (_, books) = play(
-        Lifecycle::Persistent,
+        Exchanges::UNLIMITED,
         agenda,
         [Step::Take(9), Step::Hang],
         Step::Take(9),
@@ -285,7 +308,7 @@ fn a_hanging_exchange_times_out_and_the_load_goes_on() {
 fn what_the_drain_does_not_finish_is_unfinished() {
     // Hangs 900 ms into the window: the drain ends 200 ms later, before the time-out.
     let script: Vec<_> = (0..900).map(|_| Step::Take(0)).collect();
-    let (_, books) = play(Lifecycle::Persistent, constant(1000.0), script, Step::Hang);
+    let (_, books) = play(Exchanges::UNLIMITED, constant(1000.0), script, Step::Hang);
     assert_eq!(
         (books.issued, books.verified, books.unfinished),
         (1000, 900, 100)

@@ -1,36 +1,57 @@
 //! `echo`: send a payload, expect the same bytes back.
 
 use rand::Rng;
+use sockrates_core::lane::Lifecycle;
 use sockrates_core::payload::{self, PayloadKind, Verifier};
 use sockrates_core::seed;
 
-use super::Workload;
+use super::{Exchanges, Workload};
 use crate::recorder::Recorder;
 use crate::transport::{Peer, Request, Transport};
 
-/// One connection's ring of messages.
+/// One slot's ring of messages.
 #[derive(Debug)]
 pub struct Echo<P> {
     ring: Vec<Message<P>>,
     next: usize,
 }
 
+/// Which messages a slot sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Messages {
+    /// Random bytes or text.
+    pub kind: PayloadKind,
+    /// The payload's length.
+    pub bytes: u32,
+    /// The run's seed.
+    pub seed: u64,
+    /// The slot's number within the trial.
+    pub slot: u32,
+}
+
 #[derive(Debug)]
 struct Message<P> {
     payload: Vec<u8>,
-    prepared: P,
+    /// As a request after which the connection goes on; empty when there is none.
+    among: P,
+    /// As the last request on its connection; empty when there is none.
+    last: P,
 }
 
 impl<P: Default> Echo<P> {
-    /// Makes the messages of a connection: different from each other and from every other
-    /// connection's, the same for every lane. `None` says that the transport cannot echo.
+    /// Makes the messages of a slot whose connections live for so many exchanges: different from each other and from
+    /// every other slot's, the same for every lane. `None` says that the transport cannot echo.
     pub fn new<S, T: Transport<S, Prepared = P>>(
-        kind: PayloadKind,
-        bytes: u32,
-        seed: u64,
-        slot: u32,
+        messages: Messages,
+        exchanges: Exchanges,
         peer: &Peer,
     ) -> Option<Self> {
+        let Messages {
+            kind,
+            bytes,
+            seed,
+            slot,
+        } = messages;
         // A connection's ring is small when its messages are large: memory, not variety, counts then.
         let entries = if bytes > LARGE_BYTES {
             2
@@ -41,17 +62,33 @@ impl<P: Default> Echo<P> {
         let ring = (first..first + entries).map(|index| {
             let payload = payload::generate(kind, bytes as usize, seed, index);
             let mask = seed::stream(seed, "mask", index).random();
-            let mut prepared = P::default();
-            T::prepare(
-                &Request::Echo {
+            let prepare = |lifecycle| {
+                let mut prepared = P::default();
+                let peer = Peer {
+                    lifecycle,
+                    ..peer.clone()
+                };
+                let request = Request::Echo {
                     payload: &payload,
                     kind,
                     mask,
-                },
-                peer,
-                &mut prepared,
-            )?;
-            Some(Message { payload, prepared })
+                };
+                T::prepare(&request, &peer, &mut prepared)?;
+                Some(prepared)
+            };
+            let among = match exchanges {
+                Exchanges(1) => P::default(),
+                _ => prepare(Lifecycle::Persistent)?,
+            };
+            let last = match exchanges {
+                Exchanges::UNLIMITED => P::default(),
+                _ => prepare(Lifecycle::PerRequest)?,
+            };
+            Some(Message {
+                payload,
+                among,
+                last,
+            })
         });
         Some(Self {
             ring: ring.collect::<Option<_>>()?,
@@ -68,10 +105,15 @@ impl<P> Workload<P> for Echo<P> {
     where
         Self: 'a;
 
-    fn next(&mut self) -> (&P, Verifier<'_>) {
+    fn next(&mut self, is_last: bool) -> (&P, Verifier<'_>) {
         let message = &self.ring[self.next];
         self.next = (self.next + 1) % self.ring.len();
-        (&message.prepared, Verifier::new(&message.payload))
+        let prepared = if is_last {
+            &message.last
+        } else {
+            &message.among
+        };
+        (prepared, Verifier::new(&message.payload))
     }
 
     fn verified(&mut self, _intended_ns: u64, _completed_ns: u64, _recorder: &mut Recorder) {}

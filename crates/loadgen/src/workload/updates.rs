@@ -68,7 +68,8 @@ impl<S, T: Transport<S>> Workload<T::Prepared> for ShortPoll<S, T> {
     where
         Self: 'a;
 
-    fn next(&mut self) -> (&T::Prepared, PollReply<'_>) {
+    /// Whether it is the last one is the peer's lifecycle, always: a poll is prepared ahead.
+    fn next(&mut self, _is_last: bool) -> (&T::Prepared, PollReply<'_>) {
         self.inbox.body.clear();
         self.inbox.updates.clear();
         let reply = PollReply {

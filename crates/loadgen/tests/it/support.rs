@@ -2,12 +2,10 @@
 
 use std::net::SocketAddr;
 
-use sockrates_core::document::Document;
 use sockrates_core::lane::Lane;
 use sockrates_core::payload::PayloadKind;
-use sockrates_core::plan::{Cell, Placement, Target, TrialSpec};
-use sockrates_core::scenario::{Timing, Wait, Workload};
-use sockrates_core::schedule::Load as LoadModel;
+use sockrates_core::plan::{Cell, Placement, TrialSpec};
+use sockrates_core::scenario::{Timing, Workload};
 use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
 use sockrates_server::{Config, Server};
 
@@ -38,35 +36,22 @@ pub(crate) fn echo(lane: &Lane, payload_bytes: u32, operations: u64) -> TrialSpe
     } else {
         PayloadKind::Text
     };
+    let timing = Timing {
+        warm_up_ms: 0,
+        window_ms: 30_000,
+        drain_ms: 5000,
+        timeout_ms: 20_000,
+    };
+    let mut cell = Cell::echo(lane.clone(), payload_bytes, timing);
+    cell.workload = Workload::Echo {
+        payload: kind,
+        payload_bytes,
+        exchanges_per_connection: None,
+    };
     TrialSpec {
-        schema_version: TrialSpec::VERSION,
-        index: 0,
-        block: 0,
         seed: 7,
-        cell: Cell {
-            id: "test".into(),
-            scenario: "test".into(),
-            workload: Workload::Echo {
-                payload: kind,
-                payload_bytes,
-            },
-            lane: lane.clone(),
-            load: LoadModel::Closed {},
-            connections: 1,
-            wait: Wait::Blocking,
-            timing: Timing {
-                warm_up_ms: 0,
-                window_ms: 30_000,
-                drain_ms: 5000,
-                timeout_ms: 20_000,
-            },
-        },
-        target: Target::Fresh {},
-        placement: Placement {
-            server_cpus: vec![],
-            client_cpus: vec![],
-        },
         stop_after_operations: Some(operations),
+        ..TrialSpec::alone(cell, Placement::default())
     }
 }
 
