@@ -2,12 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
-use sockrates_core::document::Document;
 use sockrates_core::lane::Lane;
-use sockrates_core::payload::PayloadKind;
-use sockrates_core::plan::{Cell, Placement, Target, TrialSpec};
+use sockrates_core::plan::{Cell, Placement, TrialSpec};
 use sockrates_core::record::{Metric, Outcome, TrialRecord};
-use sockrates_core::scenario::{Timing, Wait, Workload};
+use sockrates_core::scenario::{Timing, Wait};
 use sockrates_core::schedule::Load;
 use sockrates_core::{units, verdict};
 use sockrates_loadgen::{calibrate, registry};
@@ -175,30 +173,13 @@ impl Bench {
             window_ms,
             ..Timing::default()
         };
-        let workload = Workload::Echo {
-            payload: PayloadKind::Binary,
-            payload_bytes: 64,
-        };
         let cell = Cell {
-            id: format!("calibrate.{lane}.c{connections}"),
-            scenario: "calibrate".into(),
-            workload,
-            lane: lane.clone(),
             load,
             connections,
             wait,
-            timing,
+            ..Cell::echo(lane.clone(), 64, timing)
         };
-        let spec = TrialSpec {
-            schema_version: TrialSpec::VERSION,
-            index: 0,
-            block: 0,
-            seed: 1,
-            cell,
-            target: Target::Fresh {},
-            placement: self.placement.clone(),
-            stop_after_operations: None,
-        };
+        let spec = TrialSpec::alone(cell, self.placement.clone());
         let record = self.runtime.block_on(child::perform(&spec));
         match &record.outcome {
             Outcome::Completed => Ok(record),

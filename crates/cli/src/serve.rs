@@ -104,6 +104,16 @@ impl FaultArguments {
     }
 }
 
+/// Splits and checks further arguments for servers that are started later.
+pub(crate) fn check_arguments(text: &str) -> Result<Vec<String>, Failure> {
+    let all: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    let command = Arguments::augment_args(clap::Command::new("serve").no_binary_name(true));
+    command
+        .try_get_matches_from(&all)
+        .map_err(|error| Failure::new(Exit::Usage, format!("--serve-with: {error}")))?;
+    Ok(all)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,6 @@
 //! `sockrates bench`: plan, run, report.
 
+mod calibration;
 mod select;
 
 use std::path::PathBuf;
@@ -11,8 +12,10 @@ use sockrates_core::plan::{Placement, Plan};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::summary::Summary;
 use sockrates_core::units;
+use sockrates_core::verdict::{self, Flag};
 use sockrates_probe::machine::{Build, fingerprint};
 use sockrates_probe::{clock, cpu, limits};
+use sockrates_report::Dataset;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -21,11 +24,16 @@ use crate::output;
 use crate::progress::Progress;
 use crate::report;
 use crate::results::RunFolder;
+use crate::serve;
 
 /// Measure a profile, a scenario or a scenario file, and write a report.
 ///
 /// Without a name, the profile `quick`. `sockrates list` shows what there is.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch on the command line"
+)]
 pub(crate) struct Arguments {
     /// A profile, a scenario, or the path of a scenario file
     #[arg(value_name = "PROFILE|SCENARIO|FILE", default_value = "quick")]
@@ -42,6 +50,17 @@ pub(crate) struct Arguments {
     /// Draws order, arrivals and payloads (default: from the time of day)
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
     seed: Option<u64>,
+    /// Give every target server these further arguments, as in --serve-with="--burn http1=5000"
+    #[arg(
+        long,
+        value_name = "ARGUMENTS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    serve_with: String,
+    /// Fail (exit code 4) when the machine was too disturbed to conclude anything
+    #[arg(long)]
+    require_conclusive: bool,
     /// Print the plan and measure nothing
     #[arg(long)]
     dry_run: bool,
@@ -54,30 +73,59 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let started_unix_ms = clock::unix_ms();
     // Below 2^53 for some 285,000 years.
-    let seed = arguments.seed.unwrap_or(started_unix_ms);
+    let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     let plan = select::plan(&arguments.name, &arguments.lanes, arguments.blocks, seed)?;
+    let server_arguments = serve::check_arguments(&arguments.serve_with)?;
     if arguments.dry_run {
         output::result(&describe(&plan));
         return Ok(());
     }
-    check_descriptors(&plan)?;
+    let measured = measure(&Order {
+        plan,
+        server_arguments,
+        results: arguments.results.clone(),
+        is_quiet: arguments.quiet,
+    })?;
+    report::print(&measured.folder, &measured.derived, arguments.json)?;
+    measured.verdict(arguments.require_conclusive)
+}
+
+/// What is to be measured, and where the results go.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) plan: Plan,
+    pub(crate) server_arguments: Vec<String>,
+    pub(crate) results: PathBuf,
+    pub(crate) is_quiet: bool,
+}
+
+/// A run that was measured and reported.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    pub(crate) folder: PathBuf,
+    pub(crate) derived: (Dataset, Summary),
+    tally: Tally,
+}
+
+/// Measures a plan into a new folder, and writes its report.
+pub(crate) fn measure(order: &Order) -> Result<Measured, Failure> {
+    let started_unix_ms = clock::unix_ms();
+    check_descriptors(&order.plan)?;
     let cpus = cpu::usable().or_exit(Exit::Environment, "ask which CPUs may be used")?;
-    let folder = RunFolder::create(&arguments.results, started_unix_ms)?;
-    let mut manifest = manifest(&folder, plan, &cpus, started_unix_ms);
+    let folder = RunFolder::create(&order.results, started_unix_ms)?;
+    let mut manifest = manifest(&folder, order, &cpus, started_unix_ms);
     folder.write_manifest(&manifest)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let tally = runtime.block_on(measure(&manifest, &folder, arguments.quiet));
-    if matches!(
-        tally,
-        Ok(Tally {
-            interrupted: None,
-            ..
-        })
-    ) {
+    let calibrate = |seed| calibration::take(&runtime, &manifest.placement, seed);
+    let before = calibrate(order.plan.seed);
+    let tally = runtime.block_on(perform(&manifest, &folder, order.is_quiet));
+    let is_whole = matches!(&tally, Ok(tally) if tally.interrupted.is_none());
+    let after = is_whole.then(|| calibrate(order.plan.seed));
+    manifest.calibrations = std::iter::once(before).chain(after).collect();
+    if is_whole {
         manifest.status = RunStatus::Complete;
     }
     manifest.finished_unix_ms = Some(clock::unix_ms());
@@ -85,10 +133,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let written = folder.write_manifest(&manifest);
     let tally = tally?;
     written?;
-    let summary = report::write(&folder.path)?;
+    let derived = report::write(&folder.path)?;
     folder.point_latest()?;
-    report::print(&folder.path, &summary, arguments.json)?;
-    verdict(&tally, &summary.1)
+    Ok(Measured {
+        folder: folder.path,
+        derived,
+        tally,
+    })
 }
 
 /// What happened to the trials.
@@ -98,8 +149,9 @@ struct Tally {
     interrupted: Option<Exit>,
 }
 
-/// Measures every trial of the plan, or up to a signal. A trial that fails is a record like others.
-async fn measure(
+/// Measures every trial of the plan, or up to a signal. A trial that fails is a record like others; one that something
+/// outside disturbed is repeated in its place, and every attempt is kept.
+async fn perform(
     manifest: &RunManifest,
     folder: &RunFolder,
     is_quiet: bool,
@@ -108,24 +160,53 @@ async fn measure(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut progress = Progress::new(&manifest.plan, is_quiet);
     let mut tally = Tally::default();
-    for spec in manifest.plan.trials(&manifest.placement) {
+    let mut seconds_to_repeat = manifest.plan.planned_seconds() * verdict::REPEATS_SHARE;
+    'trials: for mut spec in manifest
+        .plan
+        .trials(&manifest.placement, &manifest.server_arguments)
+    {
         progress.begin(&spec);
-        let record = tokio::select! {
-            record = child::perform(&spec) => record,
-            exit = stopped(&mut interrupt, &mut terminate) => {
-                tally.interrupted = Some(exit);
+        loop {
+            let record = tokio::select! {
+                record = child::trial(&spec) => record,
+                exit = stopped(&mut interrupt, &mut terminate) => {
+                    tally.interrupted = Some(exit);
+                    break 'trials;
+                }
+            };
+            folder.write_record(&record)?;
+            if let Some(fault) = verdict::faults(&record).first() {
+                progress.finish();
+                return Err(harness_fault(&record, *fault));
+            }
+            if let Outcome::Failed { reason, message } = &record.outcome {
+                progress.note(&format!("trial {} failed: {message}", name(&record)));
+                tally.failed.push((name(&record), *reason, message.clone()));
                 break;
             }
-        };
-        progress.end(&spec);
-        if let Outcome::Failed { reason, message } = &record.outcome {
-            progress.note(&format!("trial {} failed: {message}", name(&record)));
-            tally.failed.push((name(&record), *reason, message.clone()));
+            let seconds = spec.cell.planned_seconds();
+            let may_repeat = spec.attempt < verdict::MAX_REPEATS && seconds <= seconds_to_repeat;
+            if verdict::disturbances(&record).is_empty() || !may_repeat {
+                break;
+            }
+            seconds_to_repeat -= seconds;
+            spec.attempt += 1;
         }
-        folder.write_record(&record)?;
+        progress.end(&spec);
     }
     progress.finish();
     Ok(tally)
+}
+
+fn harness_fault(record: &TrialRecord, fault: Flag) -> Failure {
+    let message = format!(
+        "trial {}: {} ({}); this is a fault of sockrates, its record is {}",
+        name(record),
+        fault.meaning(),
+        serde_json::json!(fault),
+        record.spec.file_name()
+    );
+    Failure::new(Exit::Harness, message)
 }
 
 async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) -> Exit {
@@ -139,8 +220,23 @@ fn name(record: &TrialRecord) -> String {
     format!("{} of block {}", record.spec.cell.id, record.spec.block + 1)
 }
 
-/// Turns what happened into the exit code.
-fn verdict(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
+impl Measured {
+    /// Turns what happened into the exit code.
+    pub(crate) fn verdict(&self, requires_conclusion: bool) -> Result<(), Failure> {
+        let (_, summary) = &self.derived;
+        completeness(&self.tally, summary)?;
+        if requires_conclusion && !summary.judgement.is_conclusive {
+            let message = format!(
+                "the run is inconclusive: {}; measure again on a quieter machine",
+                summary.judgement.reasons.join("; ")
+            );
+            return Err(Failure::new(Exit::Harness, message));
+        }
+        Ok(())
+    }
+}
+
+fn completeness(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
     if let Some(exit) = tally.interrupted {
         return Err(Failure::new(
             exit,
@@ -178,7 +274,7 @@ fn check_descriptors(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn manifest(folder: &RunFolder, plan: Plan, cpus: &[u32], started_unix_ms: u64) -> RunManifest {
+fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u64) -> RunManifest {
     let build = Build {
         rustc: env!("SOCKRATES_RUSTC"),
         profile: env!("SOCKRATES_PROFILE"),
@@ -193,7 +289,9 @@ fn manifest(folder: &RunFolder, plan: Plan, cpus: &[u32], started_unix_ms: u64) 
         status: RunStatus::Partial,
         fingerprint: fingerprint(&build),
         placement: Placement::split(cpus),
-        plan,
+        server_arguments: order.server_arguments.clone(),
+        calibrations: Vec::new(),
+        plan: order.plan.clone(),
     }
 }
 

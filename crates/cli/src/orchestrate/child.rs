@@ -6,14 +6,25 @@ use std::time::Duration;
 use sockrates_core::document;
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::{FailedTrial, TrialRecord};
+use sockrates_core::schedule::Load;
 use sockrates_probe::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use super::capacity;
+
 /// How much longer than planned a trial may take before it is ended: start, drain, time-outs.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Performs one trial in a fresh process. Dropping the future ends the process.
+/// Performs one trial: in a fresh process, or, for a search, in many.
+pub(crate) async fn trial(spec: &TrialSpec) -> TrialRecord {
+    match spec.cell.load {
+        Load::Capacity { p99_ms } => Box::pin(capacity::search(spec, p99_ms)).await,
+        _ => perform(spec).await,
+    }
+}
+
+/// Performs one load in a fresh process. Dropping the future ends the process.
 pub(crate) async fn perform(spec: &TrialSpec) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     attempt(spec).await.unwrap_or_else(|message| {

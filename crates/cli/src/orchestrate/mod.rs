@@ -1,5 +1,6 @@
 //! One trial from end to end: a network of its own, a fresh server, the load, the record.
 
+mod capacity;
 pub(crate) mod child;
 mod server;
 
@@ -10,10 +11,12 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{FailedTrial, Isolation, Measurement, Metric, Outcome, TrialRecord};
 use sockrates_core::scenario::Wait;
+use sockrates_core::surroundings::Surroundings;
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict;
 use sockrates_loadgen::trial::WorkerError;
 use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
+use sockrates_probe::surroundings::Watch;
 use sockrates_probe::{clock, namespace, process};
 
 use self::server::FreshServer;
@@ -28,18 +31,18 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
     let _ = process::sharpen_timers();
     let wait = spec.cell.wait;
     let result = match spec.target {
-        Target::Fresh {} => against_fresh(&spec),
+        Target::Fresh { .. } => against_fresh(&spec),
         Target::Running { http, tcp } => {
-            let load = trial::run(&spec, Addresses { http, tcp }, &[]);
-            load.map_err(Broken::from)
-                .map(|load| (Isolation::None, load, None, None))
+            let addresses = Addresses { http, tcp };
+            watched(None, || trial::run(&spec, addresses, &[]))
+                .map(|(load, around)| (Isolation::None, load, around, None, None))
         }
     };
     match result {
         Err(Broken { reason, message }) => {
             TrialRecord::failed(spec, started_unix_ms, reason, message)
         }
-        Ok((isolation, load, server, lost)) => TrialRecord {
+        Ok((isolation, load, around, server, lost)) => TrialRecord {
             schema_version: TrialRecord::VERSION,
             spec,
             started_unix_ms,
@@ -47,7 +50,11 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
                 reason: FailedTrial::ServerLost,
                 message,
             }),
-            measurement: Some(measurement(wait, isolation, load, server)),
+            measurement: Some(Measurement {
+                surroundings: around,
+                ..measurement(wait, isolation, load, server)
+            }),
+            search: None,
         },
     }
 }
@@ -58,7 +65,24 @@ struct Broken {
     message: String,
 }
 
-type Measured = (Isolation, Load, Option<ServerUsage>, Option<String>);
+type Measured = (
+    Isolation,
+    Load,
+    Option<Surroundings>,
+    Option<ServerUsage>,
+    Option<String>,
+);
+
+/// Runs a load, and watches what the machine does meanwhile. Where the machine does not say, nothing is known.
+fn watched(
+    server: Option<u32>,
+    load: impl FnOnce() -> Result<Load, TrialError>,
+) -> Result<(Load, Option<Surroundings>), Broken> {
+    let watch = Watch::start(server).ok();
+    let load = load();
+    let around = watch.map(Watch::stop);
+    Ok((load?, around))
+}
 
 fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
     let isolation = match namespace::enter() {
@@ -66,12 +90,14 @@ fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
         Err(_) => Isolation::FreshAddresses,
     };
     let server = FreshServer::start(spec)?;
-    let load = trial::run(spec, server.addresses(), &sources(isolation, spec.index));
+    let load = watched(Some(server.pid()), || {
+        trial::run(spec, server.addresses(), &sources(isolation, spec.index))
+    });
     match server.stop() {
-        Ok(usage) => Ok((isolation, load?, Some(usage), None)),
+        Ok(usage) => load.map(|(load, around)| (isolation, load, around, Some(usage), None)),
         // What was measured until then is kept, but the server's end is what the trial is about.
         Err(lost) => match load {
-            Ok(load) => Ok((isolation, load, None, Some(lost))),
+            Ok((load, around)) => Ok((isolation, load, around, None, Some(lost))),
             Err(_) => Err(Broken {
                 reason: FailedTrial::ServerLost,
                 message: lost,
@@ -112,6 +138,8 @@ fn measurement(
         updates: load.updates,
         client: load.client,
         server,
+        surroundings: None,
+        wire: load.wire,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use sockrates_core::document;
-use sockrates_core::plan::TrialSpec;
+use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::FailedTrial;
 use sockrates_core::scenario::Workload;
 use sockrates_core::target::{ReadyLine, ServerUsage};
@@ -45,6 +45,10 @@ impl FreshServer {
             "the server did not get ready ({})",
             describe(status)
         )))
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.ready.pid
     }
 
     pub(super) fn addresses(&self) -> Addresses {
@@ -94,6 +98,9 @@ fn command(spec: &TrialSpec) -> std::io::Result<Command> {
         command.args(["--events-per-second", &events_per_second.to_string()]);
         command.args(["--event-bytes", &payload_bytes.to_string()]);
         command.args(["--event-seed", &spec.seed.to_string()]);
+    }
+    if let Target::Fresh { arguments } = &spec.target {
+        command.args(arguments);
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     Ok(command)
