@@ -13,6 +13,7 @@ use crate::dataset::Dataset;
 use crate::metrics;
 use crate::text;
 use crate::view::{CellView, View};
+use crate::{attribution, break_even, comparison, judgement};
 
 /// Judges a run. Pure: the same records give the same summary.
 pub fn summarize(dataset: &Dataset) -> Summary {
@@ -21,6 +22,7 @@ pub fn summarize(dataset: &Dataset) -> Summary {
 
 pub(crate) fn of_view(view: &View<'_>) -> Summary {
     let manifest = &view.dataset.manifest;
+    let judgement = judgement::of(view);
     Summary {
         schema: Summary::SCHEMA.to_owned(),
         schema_version: Summary::VERSION,
@@ -29,6 +31,10 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         status: manifest.status,
         fingerprint: manifest.fingerprint.id.clone(),
         cells: view.cells.iter().map(cell_summary).collect(),
+        comparisons: comparison::all(view, judgement.is_conclusive),
+        attributions: attribution::all(view),
+        break_evens: break_even::all(view),
+        judgement,
     }
 }
 
@@ -51,6 +57,8 @@ fn cell_summary(view: &CellView<'_>) -> CellSummary {
         trials: TrialCounts {
             valid: count(view.valid.len()),
             total: count(view.trials.len()),
+            disturbed: count(view.disturbed),
+            repeated: count(view.repeated),
         },
         operations: operations(view),
         failures: failures(view),
@@ -67,8 +75,15 @@ fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
         ("client", client.to_owned()),
     ];
     match &cell.workload {
-        Workload::Echo { payload, .. } => {
+        Workload::Echo {
+            payload,
+            exchanges_per_connection,
+            ..
+        } => {
             factors.push(("payload", text::payload(*payload).to_owned()));
+            if let Some(exchanges) = exchanges_per_connection {
+                factors.push(("exchanges_per_connection", exchanges.to_string()));
+            }
         }
         Workload::Updates {
             delivery,
@@ -79,8 +94,13 @@ fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
             factors.push(("events_per_second", events_per_second.to_string()));
         }
     }
-    if let Load::Interval { interval_ms } = cell.load {
-        factors.push(("interval_ms", interval_ms.to_string()));
+    match cell.load {
+        Load::Interval { interval_ms } => factors.push(("interval_ms", interval_ms.to_string())),
+        Load::Capacity { p99_ms } => factors.push(("p99_ms", p99_ms.to_string())),
+        _ => {}
+    }
+    if let Some(operations) = cell.operations {
+        factors.push(("operations", operations.to_string()));
     }
     factors
         .into_iter()
@@ -112,7 +132,12 @@ fn failures(view: &CellView<'_>) -> FailureCounts {
 /// Counts over all trials: why one does not count is worth knowing too.
 fn flags(view: &CellView<'_>) -> BTreeMap<Flag, u32> {
     let mut counts = BTreeMap::new();
-    for flag in view.trials.iter().flat_map(|record| verdict::flags(record)) {
+    let records = view.trials.iter().flat_map(|record| verdict::flags(record));
+    let courses = view
+        .valid
+        .iter()
+        .flat_map(|trial| trial.course.flags(&trial.measurement.spans));
+    for flag in records.chain(courses) {
         *counts.entry(flag).or_default() += 1;
     }
     counts

@@ -2,7 +2,8 @@
 //! all that is ever shown of a slice is four numbers.
 
 use sockrates_core::histogram::Histogram;
-use sockrates_core::record::{Metric, TrialRecord};
+use sockrates_core::record::{Metric, Spans, TrialRecord};
+use sockrates_core::verdict::{self, Flag};
 
 /// The course of one trial.
 #[derive(Debug, Default)]
@@ -34,6 +35,24 @@ impl Course {
             width_ns: measurement.slices.width_ns,
             slices: histograms.iter().map(Slice::of).collect(),
         }
+    }
+}
+
+impl Course {
+    /// Judges the course by the medians of its slices.
+    pub(crate) fn flags(&self, spans: &Spans) -> Vec<Flag> {
+        if self.width_ns == 0 {
+            return Vec::new();
+        }
+        let medians: Vec<f64> = self
+            .slices
+            .iter()
+            .map_while(|slice| slice.p50_ns)
+            .map(|ns| ns as f64)
+            .collect();
+        let warm_up_ns = spans.window_start_ns.saturating_sub(spans.start_ns);
+        let warm_up = usize::try_from(warm_up_ns.div_ceil(self.width_ns)).unwrap_or(usize::MAX);
+        verdict::course_flags(&medians, warm_up)
     }
 }
 

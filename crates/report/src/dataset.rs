@@ -94,7 +94,7 @@ impl Dataset {
         mut trials: Vec<(TrialRecord, Course)>,
         damaged: Vec<(PathBuf, String)>,
     ) -> Self {
-        trials.sort_by_key(|(record, _)| record.spec.index);
+        trials.sort_by_key(|(record, _)| (record.spec.index, record.spec.attempt));
         let (records, courses) = trials.into_iter().unzip();
         Self {
             manifest,
@@ -187,13 +187,13 @@ fn condensed(mut record: TrialRecord) -> (TrialRecord, Course) {
 fn belonging(
     trial: (TrialRecord, Course),
     cells: &HashMap<&str, &Cell>,
-    seen: &mut HashSet<(String, u32)>,
+    seen: &mut HashSet<(String, u32, u32)>,
 ) -> Result<(TrialRecord, Course), String> {
     let spec = &trial.0.spec;
     if cells.get(spec.cell.id.as_str()) != Some(&&spec.cell) {
         return Err("its cell is not one of the run's plan".to_owned());
     }
-    if !seen.insert((spec.cell.id.clone(), spec.block)) {
+    if !seen.insert((spec.cell.id.clone(), spec.block, spec.attempt)) {
         return Err("another file holds the same cell of the same block".to_owned());
     }
     Ok(trial)

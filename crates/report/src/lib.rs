@@ -8,11 +8,15 @@
 extern crate self as sockrates_report;
 
 mod analysis;
+mod attribution;
+mod break_even;
 mod charts;
+mod comparison;
 mod course;
 mod dataset;
 mod finding;
 mod interval_log;
+mod judgement;
 mod metrics;
 mod numbers;
 mod pages;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sockrates_core::capacity::Bound;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
@@ -17,8 +18,13 @@ pub(crate) const PERCENTILES: [(&str, f64); 4] =
     [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999)];
 /// The name of the rate of verified operations.
 pub(crate) const THROUGHPUT: &str = "throughput";
-/// The name of the CPU time of both ends per operation.
+/// The name of the CPU time of both ends and of the kernel's network thread per operation: the service demand.
 pub(crate) const CPU: &str = "cpu_per_operation";
+/// The names of its parts. Loopback moves work between them.
+pub(crate) const SERVER_CPU: &str = "server_cpu_per_operation";
+pub(crate) const CLIENT_CPU: &str = "client_cpu_per_operation";
+/// The name of the highest rate that met its objective.
+pub(crate) const CAPACITY: &str = "capacity";
 
 /// Returns a percentile's name: `service_time_p99`.
 pub(crate) fn name(metric: Metric, ending: &str) -> String {
@@ -32,8 +38,13 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
         return metrics;
     }
     metrics.insert(THROUGHPUT.to_owned(), throughput(cell));
-    if let Some(cpu) = cpu_per_operation(cell) {
-        metrics.insert(CPU.to_owned(), cpu);
+    for name in [CPU, SERVER_CPU, CLIENT_CPU] {
+        if let Some(cpu) = cpu(cell, name) {
+            metrics.insert(name.to_owned(), cpu);
+        }
+    }
+    if let Some(capacity) = capacity(cell) {
+        metrics.insert(CAPACITY.to_owned(), capacity);
     }
     for metric in cell.merged.keys() {
         for (ending, quantile) in PERCENTILES {
@@ -53,19 +64,12 @@ fn throughput(cell: &CellView<'_>) -> MetricSummary {
     over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
 }
 
-/// Both ends together, since loopback charges a receiver's TCP work to the sender. A spinning client's CPU time says
-/// nothing about an operation.
-fn cpu_per_operation(cell: &CellView<'_>) -> Option<MetricSummary> {
-    if cell.cell.wait != Wait::Blocking {
-        return None;
-    }
-    let of_trial = |trial: &Trial<'_>| {
-        let measurement = trial.measurement;
-        let server_ns = measurement.server.as_ref()?.process.cpu_ns();
-        let operations = measurement.operations.verified + measurement.warm_up.verified;
-        Some((measurement.client.cpu_ns() + server_ns) as f64 / operations as f64)
-    };
-    let costs: Option<Vec<_>> = cell.valid.iter().map(of_trial).collect();
+fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
+    let costs: Option<Vec<_>> = cell
+        .valid
+        .iter()
+        .map(|trial| of_trial(trial, name))
+        .collect();
     let costs = costs?;
     let value = median(&costs);
     Some(over_trials(
@@ -74,6 +78,67 @@ fn cpu_per_operation(cell: &CellView<'_>) -> Option<MetricSummary> {
         Qualifier::Equal,
         Unit::CpuNsPerOperation,
     ))
+}
+
+fn capacity(cell: &CellView<'_>) -> Option<MetricSummary> {
+    let searches = cell
+        .valid
+        .iter()
+        .filter_map(|trial| trial.record.search.as_ref());
+    let found: Vec<_> = searches.map(|search| search.found).collect();
+    let rates: Vec<_> = found
+        .iter()
+        .filter_map(|found| found.rate_per_second)
+        .collect();
+    let limited = found
+        .iter()
+        .filter(|found| found.bound == Bound::AtLeast)
+        .count();
+    let qualifier = qualifier(limited * 2 > found.len());
+    let value = median(&rates)?;
+    Some(over_trials(
+        Some(value),
+        &rates,
+        qualifier,
+        Unit::OperationsPerSecond,
+    ))
+}
+
+/// Returns one number of one trial by its name, unrounded; `None` where the trial does not support it.
+pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
+    match name {
+        THROUGHPUT => trial.throughput(),
+        CPU => Some(cpu_of_trial(trial)?.iter().sum()),
+        SERVER_CPU => Some(cpu_of_trial(trial)?[1]),
+        CLIENT_CPU => Some(cpu_of_trial(trial)?[0]),
+        CAPACITY => trial.record.search.as_ref()?.found.rate_per_second,
+        _ => {
+            let (metric, quantile) = Metric::ALL.into_iter().find_map(|metric| {
+                Some((metric, name.strip_prefix(metric.name())?.strip_prefix('_')?))
+            })?;
+            let (_, quantile) = PERCENTILES.iter().find(|(ending, _)| *ending == quantile)?;
+            let times = trial.measurement.histograms.get(&metric)?;
+            Some(times.quantile_ns(*quantile)? as f64)
+        }
+    }
+}
+
+/// Returns the CPU time per operation of client, server and the kernel's network thread. Loopback charges part of a
+/// receiver's TCP work to the sender, so only the sum is comparable between lanes. A spinning client's CPU time says
+/// nothing about an operation: then there is none.
+fn cpu_of_trial(trial: &Trial<'_>) -> Option<[f64; 3]> {
+    let measurement = trial.measurement;
+    if trial.record.spec.cell.wait != Wait::Blocking {
+        return None;
+    }
+    let operations = (measurement.operations.verified + measurement.warm_up.verified).max(1) as f64;
+    let around = measurement.surroundings.as_ref();
+    let server_ns = match around.and_then(|around| around.server.as_ref()) {
+        Some(server) => server.cpu_ns,
+        None => measurement.server.as_ref()?.process.cpu_ns(),
+    };
+    let kernel_ns = around.map_or(0, |around| around.ksoftirqd_ns);
+    Some([measurement.client.cpu_ns(), server_ns, kernel_ns].map(|ns| ns as f64 / operations))
 }
 
 fn percentile(cell: &CellView<'_>, metric: Metric, quantile: f64) -> MetricSummary {

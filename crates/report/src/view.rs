@@ -23,9 +23,14 @@ pub(crate) struct View<'a> {
 /// A cell and its trials.
 pub(crate) struct CellView<'a> {
     pub(crate) cell: &'a Cell,
-    /// All trials, in the order of measuring.
+    /// The last attempt of every trial, in the order of measuring.
     pub(crate) trials: Vec<&'a TrialRecord>,
-    /// Those that count.
+    /// Attempts that were disturbed and repeated.
+    pub(crate) repeated: usize,
+    /// Trials that were disturbed to the last attempt.
+    pub(crate) disturbed: usize,
+    /// Those that count: whole and undisturbed. Where all were disturbed they count in spite of it, since numbers with a
+    /// warning are worth more than none; nothing is concluded from such a run.
     pub(crate) valid: Vec<Trial<'a>>,
     /// The valid trials' histograms, merged.
     pub(crate) merged: BTreeMap<Metric, Histogram>,
@@ -86,7 +91,9 @@ fn rank(cell: &Cell) -> (bool, bool) {
 }
 
 impl<'a> CellView<'a> {
-    fn new(cell: &'a Cell, trials: Vec<(&'a TrialRecord, &'a Course)>) -> Self {
+    fn new(cell: &'a Cell, attempts: Vec<(&'a TrialRecord, &'a Course)>) -> Self {
+        let attempted = attempts.len();
+        let trials = last_attempts(attempts);
         let counts = |(record, course): &(&'a TrialRecord, &'a Course)| {
             let measurement = record.measurement.as_ref()?;
             verdict::is_valid(record).then_some(Trial {
@@ -95,7 +102,17 @@ impl<'a> CellView<'a> {
                 course,
             })
         };
-        let valid: Vec<_> = trials.iter().filter_map(counts).collect();
+        let usable: Vec<_> = trials.iter().filter_map(counts).collect();
+        let is_disturbed = |trial: &&Trial<'_>| !verdict::disturbances(trial.record).is_empty();
+        let disturbed = usable.iter().filter(is_disturbed).count();
+        let valid: Vec<_> = if disturbed == usable.len() {
+            usable
+        } else {
+            usable
+                .into_iter()
+                .filter(|trial| !is_disturbed(&trial))
+                .collect()
+        };
         let mut merged: BTreeMap<Metric, Histogram> = BTreeMap::new();
         for trial in &valid {
             for (metric, histogram) in &trial.measurement.histograms {
@@ -104,6 +121,8 @@ impl<'a> CellView<'a> {
         }
         Self {
             cell,
+            repeated: attempted - trials.len(),
+            disturbed,
             trials: trials.into_iter().map(|(record, _)| record).collect(),
             valid,
             merged,
@@ -145,6 +164,23 @@ impl<'a> CellView<'a> {
     }
 }
 
+/// Keeps the last attempt at each block's trial.
+fn last_attempts<'a>(
+    attempts: Vec<(&'a TrialRecord, &'a Course)>,
+) -> Vec<(&'a TrialRecord, &'a Course)> {
+    let mut last: BTreeMap<u32, (&TrialRecord, &Course)> = BTreeMap::new();
+    for attempt in attempts {
+        let spec = &attempt.0.spec;
+        let kept = last.entry(spec.block).or_insert(attempt);
+        if kept.0.spec.attempt < spec.attempt {
+            *kept = attempt;
+        }
+    }
+    let mut trials: Vec<_> = last.into_values().collect();
+    trials.sort_by_key(|(record, _)| record.spec.index);
+    trials
+}
+
 impl Trial<'_> {
     /// Returns the verified operations of the window per second.
     pub(crate) fn throughput(&self) -> Option<f64> {
@@ -154,10 +190,29 @@ impl Trial<'_> {
     }
 }
 
-impl LoadPoint<'_> {
+impl<'a> LoadPoint<'a> {
     fn holds(&self, cell: &Cell) -> bool {
         let own = self.cell();
         own.scenario == cell.scenario && own.connections == cell.connections
+    }
+
+    /// Finds the cell of a lane by its name, if it has data.
+    pub(crate) fn lane(&self, name: &str) -> Option<&'a CellView<'a>> {
+        let is_it = |cell: &&&CellView<'_>| cell.cell.lane.to_string() == name && cell.has_data();
+        self.cells.iter().find(is_it).copied()
+    }
+
+    /// Says whether it is a plain closed echo: connections live as their lane says, and time ends the load.
+    pub(crate) fn is_plain_echo(&self) -> bool {
+        let cell = self.cell();
+        let has_limit = matches!(
+            cell.workload,
+            Workload::Echo {
+                exchanges_per_connection: Some(_),
+                ..
+            }
+        );
+        self.is_echo() && cell.operations.is_none() && !has_limit
     }
 
     /// Returns a cell that stands for all: they share everything but the lane.
@@ -173,6 +228,11 @@ impl LoadPoint<'_> {
     /// Says whether the next operation starts when the last ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.cell().load == Load::Closed {}
+    }
+
+    /// Says whether the highest rate under an objective was searched.
+    pub(crate) fn is_search(&self) -> bool {
+        matches!(self.cell().load, Load::Capacity { .. })
     }
 
     /// Says whether messages are echoed.
@@ -218,6 +278,9 @@ impl LoadPoint<'_> {
             }
             Load::Interval { interval_ms } => {
                 format!("a poll every {interval_ms} ms, {connections}")
+            }
+            Load::Capacity { p99_ms } => {
+                format!("the highest rate with a p99 below {p99_ms} ms, {connections}")
             }
         }
     }

@@ -1,0 +1,190 @@
+//! Whether a run may conclude anything: what happened to the machine while it went on.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::summary::Judgement;
+use sockrates_core::verdict::{CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
+
+use crate::comparison::by_block;
+use crate::metrics;
+use crate::ratio::median;
+use crate::statistics::{self, Decision};
+use crate::text;
+use crate::view::View;
+
+/// CPUs that slow each other down by more than this share a core.
+const SHARED_CORE_SHARE: f64 = 0.1;
+
+/// Judges a run.
+pub(crate) fn of(view: &View<'_>) -> Judgement {
+    let usable: usize = view.cells.iter().map(|cell| cell.trials.len()).sum();
+    let disturbed: usize = view.cells.iter().map(|cell| cell.disturbed).sum();
+    let repeated: usize = view.cells.iter().map(|cell| cell.repeated).sum();
+    let mut against = Vec::new();
+    if disturbed as f64 > usable as f64 * DISTURBED_SHARE {
+        against.push(format!(
+            "{disturbed} of {usable} trials were disturbed from outside, in spite of {repeated} repetitions"
+        ));
+    }
+    against.extend(uneven(view));
+    against.extend(different_twins(view));
+    let is_conclusive = against.is_empty() && usable > 0;
+    let mut reasons = against;
+    if is_conclusive && disturbed > 0 {
+        let trials = if disturbed == 1 {
+            "trial was"
+        } else {
+            "trials were"
+        };
+        reasons.push(format!(
+            "{disturbed} of {usable} {trials} disturbed from outside and left out"
+        ));
+    }
+    reasons.extend(shifted_floor(view));
+    reasons.extend(canary(view));
+    let count = |number: usize| u32::try_from(number).expect("trials are few");
+    Judgement {
+        is_conclusive,
+        reasons,
+        disturbed_trials: count(disturbed),
+        repeated_trials: count(repeated),
+    }
+}
+
+/// What disturbs one lane more than the others does not come from outside.
+fn uneven(view: &View<'_>) -> Option<String> {
+    let mut of_lanes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for cell in &view.cells {
+        let counts = of_lanes.entry(cell.cell.lane.to_string()).or_default();
+        let attempts = (cell.trials.len() + cell.repeated) as u64;
+        let disturbed = (cell.disturbed + cell.repeated) as u64;
+        counts.0 += disturbed;
+        counts.1 += attempts - disturbed;
+    }
+    let all = of_lanes
+        .values()
+        .fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
+    // Each lane against all others; with so many looks, each must be the clearer.
+    let level = UNEVEN_P / of_lanes.len().max(1) as f64;
+    of_lanes.iter().find_map(|(lane, (disturbed, quiet))| {
+        let others = (all.0 - disturbed, all.1 - quiet);
+        let p = fisher_exact((*disturbed, *quiet), others);
+        (p < level).then(|| {
+            format!(
+                "lane {} was disturbed in {disturbed} of {} attempts, all others in {} of {}: that is no accident",
+                text::line(lane),
+                disturbed + quiet,
+                others.0,
+                others.0 + others.1
+            )
+        })
+    })
+}
+
+/// The probability of a table at least as uneven by chance (R. A. Fisher 1922; two-sided, by summing all tables that are
+/// no more likely).
+fn fisher_exact((a, b): (u64, u64), (c, d): (u64, u64)) -> f64 {
+    let log_factorials: Vec<f64> = std::iter::once(0.0)
+        .chain((1..=a + b + c + d).scan(0.0, |sum, n| {
+            *sum += (n as f64).ln();
+            Some(*sum)
+        }))
+        .collect();
+    let log = |n: u64| log_factorials[usize::try_from(n).expect("trials are few")];
+    let (row, other, column) = (a + b, c + d, a + c);
+    let fixed = log(row) + log(other) + log(column) + log(b + d) - log(row + other);
+    let probability = |first: u64| {
+        let [second, third] = [row - first, column - first];
+        (fixed - log(first) - log(second) - log(third) - log(other - third)).exp()
+    };
+    let observed = probability(a);
+    let first = column.saturating_sub(other);
+    let all = (first..=row.min(column)).map(probability);
+    all.filter(|p| *p <= observed * (1.0 + 1e-9)).sum()
+}
+
+/// Two copies of one lane that differ show that something else does.
+fn different_twins(view: &View<'_>) -> Option<String> {
+    view.load_points().iter().find_map(|point| {
+        let null = point.cells.iter().find(|cell| cell.cell.is_null())?;
+        let twin = point
+            .cells
+            .iter()
+            .find(|cell| cell.cell.lane.null() == null.cell.lane && !cell.cell.is_null())?;
+        let metric = metrics::name(point.main_metric(), "p50");
+        let pairs = crate::comparison::Pairs::of(null, twin, &metric);
+        let logs = pairs.log_ratios();
+        let margin = sockrates_core::verdict::margin(&metric);
+        (statistics::decide(&logs, margin) == Decision::Different).then(|| {
+            format!(
+                "two copies of {} differed by more than {:.0} % ({})",
+                text::line(&twin.cell.lane.to_string()),
+                margin * 100.0,
+                text::line(&point.cell().scenario)
+            )
+        })
+    })
+}
+
+/// Says in which blocks the floor lay far from where it usually did.
+fn shifted_floor(view: &View<'_>) -> Option<String> {
+    let points = view.load_points();
+    let floor = points
+        .iter()
+        .filter(|point| point.is_closed() && point.is_plain_echo())
+        .find_map(|point| point.lane("tcp-persistent"))?;
+    let values = by_block(floor, "service_time_p50");
+    let typical = median(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>())?;
+    let shifted: Vec<_> = values
+        .iter()
+        .filter(|(_, value)| (value / typical).ln().abs() > FLOOR_SHIFT_SHARE.ln_1p())
+        .map(|(block, _)| (block + 1).to_string())
+        .collect();
+    (!shifted.is_empty()).then(|| {
+        format!(
+            "the floor lay more than {:.0} % away from its median in block {}",
+            FLOOR_SHIFT_SHARE * 100.0,
+            shifted.join(", ")
+        )
+    })
+}
+
+/// Says what the calibrations before and after the run tell of the CPUs.
+fn canary(view: &View<'_>) -> Vec<String> {
+    let mean = |times: &[u64]| times.iter().sum::<u64>() as f64 / times.len().max(1) as f64;
+    let calibrations = &view.dataset.manifest.calibrations;
+    let mut notes = Vec::new();
+    if let [before, .., after] = &calibrations[..] {
+        let change = mean(&after.spin_alone_ns) / mean(&before.spin_alone_ns) - 1.0;
+        if change.abs() > CANARY_SHARE {
+            let word = if change > 0.0 { "slower" } else { "faster" };
+            notes.push(format!(
+                "the CPUs were {:.0} % {word} at the end of the run than at its start",
+                change.abs() * 100.0
+            ));
+        }
+    }
+    if let Some(first) = calibrations.first() {
+        let together = mean(&first.spin_together_ns) / mean(&first.spin_alone_ns) - 1.0;
+        if together > SHARED_CORE_SHARE {
+            notes.push(format!(
+                "the CPUs slow each other down by {:.0} %: they seem to share a core",
+                together * 100.0
+            ));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fishers_test_gives_the_known_values() {
+        // R: fisher.test(matrix(c(3, 1, 1, 3), 2))$p.value and fisher.test(matrix(c(10, 2, 3, 15), 2))$p.value
+        assert!((fisher_exact((3, 1), (1, 3)) - 0.485_714).abs() < 1e-6);
+        assert!((fisher_exact((10, 2), (3, 15)) - 0.000_536_7).abs() < 1e-6);
+        assert!((fisher_exact((0, 5), (0, 50)) - 1.0).abs() < 1e-9);
+    }
+}
