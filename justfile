@@ -18,6 +18,14 @@ lint:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
+# Compare two runs, or two lanes of the latest run
+compare *arguments: build
+    {{sockrates}} compare {{arguments}}
+
+# Measure what the reference measured and check against it (--counts-only: exact counts, in seconds)
+reproduce *arguments: build
+    scripts/reproduce {{arguments}}
+
 # Rebuild charts and report of a run
 report *run="latest": build
     {{sockrates}} report {{run}}

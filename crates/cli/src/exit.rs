@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Target = 3,
     /// The harness failed, the server was lost, or a cell has no valid trial.
     Harness = 4,
+    /// A check found a difference.
+    Gate = 5,
     /// Results cannot be written or read.
     Results = 6,
     /// This environment cannot do it: descriptors, permission.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod calibrate;
+mod check;
 mod exit;
 mod list;
 mod orchestrate;
@@ -33,6 +34,7 @@ enum Verb {
     Bench(bench::Arguments),
     Serve(serve::Arguments),
     Report(report::Arguments),
+    Check(check::Arguments),
     Calibrate(calibrate::Arguments),
     List(list::Arguments),
     #[command(hide = true)]
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Trial(arguments) => trial::run(&arguments),

@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Where runs are looked up
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     results: PathBuf,
+    /// Rebuild nothing: say whether every derived file is what its records give (exit code 5 when not)
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
     /// Print the summary as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -25,8 +28,89 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let folder = locate(&arguments.run, &arguments.results);
+    if arguments.check {
+        return check(&folder);
+    }
     let written = write(&folder)?;
     print(&folder, &written, arguments.json)
+}
+
+/// Makes every derived file of a run anew beside it, and compares.
+fn check(folder: &Path) -> Result<(), Failure> {
+    let dataset = Dataset::load(folder).map_err(load_failure)?;
+    let other = Scratch::new(folder)?;
+    sockrates_report::write(&other.0, &dataset)
+        .or_exit(Exit::Results, format!("write to {}", other.0.display()))?;
+    let names = files(&other.0)?;
+    let comparing = format!("compare the files of {}", folder.display());
+    let mut changed = Vec::new();
+    for name in &names {
+        let made = std::fs::read(other.0.join(name)).or_exit(Exit::Results, &comparing)?;
+        match std::fs::read(folder.join(name)) {
+            Ok(there) if there == made => {}
+            Ok(_) => changed.push(format!("{} differs", name.display())),
+            Err(error) => changed.push(format!("{}: {error}", name.display())),
+        }
+    }
+    if changed.is_empty() {
+        output::result(&format!(
+            "all {} derived files are what their records give\n",
+            names.len()
+        ));
+        return Ok(());
+    }
+    let message = format!(
+        "{} of {} derived files of {} are not what its records give: {}; rebuild them: sockrates report {}",
+        changed.len(),
+        names.len(),
+        folder.display(),
+        changed.join(", "),
+        folder.display()
+    );
+    Err(Failure::new(Exit::Gate, message))
+}
+
+/// A folder that is gone when it is no longer needed.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: &Path) -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("sockrates-check-{}", std::process::id()));
+        let making = format!(
+            "make {} to compare {} with",
+            path.display(),
+            folder.display()
+        );
+        std::fs::create_dir_all(&path).or_exit(Exit::Results, making)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is litter in a folder for litter.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Lists the files of a report, those of its charts included.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let listing = format!("list {}", folder.display());
+    let mut names = Vec::new();
+    for part in ["", "charts"] {
+        for entry in std::fs::read_dir(folder.join(part)).or_exit(Exit::Results, &listing)? {
+            let entry = entry.or_exit(Exit::Results, &listing)?;
+            if entry
+                .file_type()
+                .or_exit(Exit::Results, &listing)?
+                .is_file()
+            {
+                names.push(Path::new(part).join(entry.file_name()));
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Writes every derived file of a run.
@@ -55,7 +139,7 @@ pub(crate) fn print(
 }
 
 /// A path is a path; anything else is the name of a run in the results folder.
-fn locate(run: &str, results: &Path) -> PathBuf {
+pub(crate) fn locate(run: &str, results: &Path) -> PathBuf {
     let as_path = Path::new(run);
     if as_path.join("run.json").exists() {
         as_path.to_owned()
@@ -64,7 +148,7 @@ fn locate(run: &str, results: &Path) -> PathBuf {
     }
 }
 
-fn load_failure(error: LoadError) -> Failure {
+pub(crate) fn load_failure(error: LoadError) -> Failure {
     Failure {
         exit: Exit::Results,
         error: error.into(),

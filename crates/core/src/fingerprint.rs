@@ -32,3 +32,30 @@ pub struct Fingerprint {
     /// sockrates' version.
     pub version: String,
 }
+
+impl Fingerprint {
+    /// Lists the facts about machine and build in which two fingerprints differ: name, this one's value, the other's.
+    /// The id follows from the others, and a version is what is compared, not where.
+    pub fn environment_differences(&self, other: &Self) -> Vec<(&'static str, String, String)> {
+        let facts = |print: &Self| {
+            [
+                ("kernel", print.kernel.clone()),
+                ("cpu_model", print.cpu_model.clone()),
+                ("cpus", print.cpus.to_string()),
+                ("memory_gib", print.memory_gib.to_string()),
+                ("hypervisor", print.hypervisor.clone()),
+                ("clocksource", print.clocksource.clone()),
+                ("network_settings", print.network_settings.join(" ")),
+                ("descriptor_limit", print.descriptor_limit.to_string()),
+                ("rustc", print.rustc.clone()),
+                ("build_profile", print.build_profile.clone()),
+            ]
+        };
+        facts(self)
+            .into_iter()
+            .zip(facts(other))
+            .filter(|((_, mine), (_, theirs))| mine != theirs)
+            .map(|((name, mine), (_, theirs))| (name, mine, theirs))
+            .collect()
+    }
+}

@@ -166,7 +166,16 @@ impl Plan {
     /// Lays out `blocks` repetitions of every cell, each block in its own order ([`order::williams`]), and names the
     /// comparisons that the run is for.
     pub fn new(name: &str, scenarios: &[Scenario], blocks: u32, seed: u64) -> Self {
-        let cells: Vec<_> = scenarios.iter().flat_map(cells).collect();
+        Self::of_cells(
+            name,
+            scenarios.iter().flat_map(cells).collect(),
+            blocks,
+            seed,
+        )
+    }
+
+    /// Lays out repetitions of these very cells.
+    pub fn of_cells(name: &str, cells: Vec<Cell>, blocks: u32, seed: u64) -> Self {
         let items = u32::try_from(cells.len()).expect("cells are few");
         Self {
             name: name.to_owned(),
@@ -264,6 +273,18 @@ impl Cell {
     /// Returns after how many exchanges a connection is closed; `None` for never.
     pub const fn exchanges_per_connection(&self) -> Option<u32> {
         self.workload.exchanges_per_connection(self.lane.lifecycle)
+    }
+
+    /// Says whether it is a closed echo that neither counts its operations nor limits its connections' lives.
+    pub fn is_plain_echo(&self) -> bool {
+        let is_echo = matches!(
+            self.workload,
+            Workload::Echo {
+                exchanges_per_connection: None,
+                ..
+            }
+        );
+        is_echo && self.load == Load::Closed {} && self.operations.is_none()
     }
 
     /// Says whether the cell is the second copy of another lane, which shows what the run's noise does.
@@ -365,19 +386,9 @@ pub const PRIMARY_METRIC: &str = "service_time_p50";
 /// Names the primary contrasts: at the closed echo with the fewest connections, where nothing queues. Few on purpose:
 /// each further one makes all of them harder to tell from noise.
 fn primary(cells: &[Cell]) -> Vec<Contrast> {
-    let is_plain = |cell: &&Cell| {
-        let is_echo = matches!(
-            cell.workload,
-            Workload::Echo {
-                exchanges_per_connection: None,
-                ..
-            }
-        );
-        is_echo && cell.load == Load::Closed {} && cell.operations.is_none()
-    };
     let Some(leading) = cells
         .iter()
-        .filter(is_plain)
+        .filter(|cell| cell.is_plain_echo())
         .min_by_key(|cell| cell.connections)
     else {
         return Vec::new();

@@ -94,7 +94,8 @@ impl Document for TrialRecord {
     const VERSION: u32 = 2;
 
     /// Version 2 adds surroundings, wire counts and searches, which may be absent.
-    fn upgrade(from: u32, json: Value) -> Option<Value> {
+    fn upgrade(from: u32, mut json: Value) -> Option<Value> {
+        json["spec"]["schema_version"] = TrialSpec::VERSION.into();
         document::with_additions(from, 2, json)
     }
 }

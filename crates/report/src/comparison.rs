@@ -162,7 +162,7 @@ fn compare(
     let margin = verdict::margin(metric);
     let decision = statistics::decide(&logs, margin);
     let sign = statistics::sign_interval(&logs, CONFIDENCE);
-    let detectable = statistics::spread(&logs).and_then(|sigma| {
+    let detectable = spread(&logs).and_then(|sigma| {
         statistics::minimum_detectable(sigma, logs.len(), DETECTION_LEVEL, DETECTION_POWER, 0.0)
     });
     Some(Comparison {
@@ -186,6 +186,15 @@ fn compare(
             Verdict::Inconclusive
         },
     })
+}
+
+/// How far single blocks lie apart: the larger of a robust and the usual measure, so that one wild block is not hidden.
+fn spread(logs: &[f64]) -> Option<f64> {
+    let robust = statistics::spread(logs)?;
+    let count = logs.len() as f64;
+    let mean = logs.iter().sum::<f64>() / count;
+    let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+    Some(robust.max((squares / (count - 1.0)).sqrt()))
 }
 
 fn supports_p99(cell: &CellView<'_>) -> bool {

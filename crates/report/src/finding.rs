@@ -3,14 +3,17 @@
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::plan::Target;
 use sockrates_core::record::Metric;
+use sockrates_core::summary::Estimate;
 use sockrates_core::units;
 
 use crate::ratio::{self, Paired};
 use crate::text;
 use crate::view::{CellView, LoadPoint, View};
+use crate::{attribution, comparison, judgement, metrics};
 
 /// What the brackets in all outputs are.
-pub(crate) const RANGES: &str = "Ranges run from the smallest to the largest trial (for ratios: block); they are not confidence intervals.";
+pub(crate) const RANGES: &str = "Brackets behind ratios are exact 95 % intervals over the blocks (below six blocks: \
+     smallest to largest block). Ranges behind times and rates run from the smallest to the largest trial.";
 
 /// The floor: no protocol, so it is a reference and not a contender.
 pub(crate) const FLOOR: &str = "tcp";
@@ -27,6 +30,9 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
         text::line(&point.cell().scenario),
         point.load_text()
     );
+    if let Some(attributed) = attributed(view, point) {
+        return format!("{scope}: {attributed}.");
+    }
     let clauses: Vec<_> = [reuse(point), protocols(point)]
         .into_iter()
         .flatten()
@@ -36,6 +42,80 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
     } else {
         format!("{scope}: {}.", clauses.join("; "))
     }
+}
+
+/// Says how much of the difference is keeping the connection, and how much is the protocol.
+fn attributed(view: &View<'_>, point: &LoadPoint<'_>) -> Option<String> {
+    let metric = metrics::name(point.main_metric(), "p50");
+    let found = attribution::all(view).into_iter().find(|found| {
+        found.scenario == point.cell().scenario
+            && found.connections == point.cell().connections
+            && found.metric == metric
+    })?;
+    let p50 = |lane: &str| {
+        let ns = point
+            .lane(lane)?
+            .merged_quantile(point.main_metric(), 0.5)?;
+        Some(units::time(ns))
+    };
+    let bytes = point.cell().workload.payload_bytes();
+    Some(format!(
+        "a {bytes}-byte exchange took {} as long over HTTP/1.1 with a connection per request as over a WebSocket kept \
+         open (p50 {} {} against {}); of that, {} is keeping the connection and {} is the protocol",
+        with_interval(&found.total),
+        text::metric(point.main_metric()),
+        p50("http1-per-request")?,
+        p50("websocket-persistent")?,
+        with_interval(&found.reuse),
+        with_interval(&found.protocol),
+    ))
+}
+
+/// Says whether the run may conclude, what else is to be known of it, and what it could have told apart.
+pub(crate) fn judgement(view: &View<'_>) -> Vec<String> {
+    let judged = judgement::of(view);
+    let mut sentences = Vec::new();
+    if !judged.is_conclusive {
+        sentences.push("Inconclusive: nothing is to be concluded from these numbers.".to_owned());
+    }
+    sentences.extend(judged.reasons.iter().map(|reason| text::sentence(reason)));
+    sentences.extend(noise(view));
+    sentences
+}
+
+/// Says how far the two copies of one lane came out apart, and what that lets the run tell.
+fn noise(view: &View<'_>) -> Option<String> {
+    let comparisons = comparison::all(view, true);
+    let null = comparisons.iter().find(|found| found.is_null)?;
+    let ratio = null.ratio?;
+    let told = null.detectable.map_or_else(String::new, |share| {
+        format!(
+            "; this run could tell differences from {:.1} % on",
+            share * 100.0
+        )
+    });
+    Some(format!(
+        "Two copies of {} came out {} apart{told}.",
+        text::line(
+            &null
+                .reference
+                .split('.')
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned()
+        ),
+        with_interval(&ratio)
+    ))
+}
+
+/// Writes an estimate: `4.1× [3.9–4.3]`.
+pub(crate) fn with_interval(estimate: &Estimate) -> String {
+    format!(
+        "{} [{}–{}]",
+        text::times(estimate.value),
+        text::plain_ratio(estimate.low),
+        text::plain_ratio(estimate.high)
+    )
 }
 
 /// Says where the numbers hold.
@@ -105,7 +185,7 @@ fn protocols(point: &LoadPoint<'_>) -> Option<String> {
         .iter()
         .filter_map(|(name, other)| {
             let forward = ratio::paired(reference, other, metric, 0.5)?;
-            let (slow, fast, ratio) = if forward.median >= 1.0 {
+            let (slow, fast, ratio) = if forward.value >= 1.0 {
                 (*first, *name, forward)
             } else {
                 (*name, *first, ratio::paired(other, reference, metric, 0.5)?)
@@ -201,11 +281,11 @@ fn medians(fresh: &CellView<'_>, kept: &CellView<'_>, metric: Metric, is_named: 
 /// Writes a ratio with its range: `4.1× [3.9–4.3]`.
 pub(crate) fn with_range(ratio: &Paired) -> String {
     if ratio.blocks == 1 {
-        return format!("{} [one block]", text::times(ratio.median));
+        return format!("{} [one block]", text::times(ratio.value));
     }
     format!(
         "{} [{}–{}]",
-        text::times(ratio.median),
+        text::times(ratio.value),
         text::plain_ratio(ratio.low),
         text::plain_ratio(ratio.high)
     )

@@ -53,7 +53,11 @@ pub(crate) struct Number {
 /// Makes a table for every load point.
 pub(crate) fn tables(view: &View<'_>, summary: &Summary) -> Vec<Table> {
     let points = view.load_points();
-    points.iter().map(|point| table(point, summary)).collect()
+    points
+        .iter()
+        .filter(|point| point.cell().operations.is_none())
+        .map(|point| table(point, summary))
+        .collect()
 }
 
 fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
@@ -143,7 +147,7 @@ fn ratio(cell: &CellView<'_>, reference: Option<&CellView<'_>>, metric: Metric) 
         };
     }
     ratio::paired(cell, reference, metric, 0.5).map_or_else(none, |paired| Number {
-        value: text::times(paired.median),
+        value: text::times(paired.value),
         range: format!(
             "{}–{}",
             text::plain_ratio(paired.low),

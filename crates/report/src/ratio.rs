@@ -2,23 +2,24 @@
 
 use sockrates_core::record::Metric;
 
+use crate::comparison;
 use crate::view::CellView;
 
 /// The ratio of two cells' per-trial values, paired by block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Paired {
-    /// The median of the blocks' ratios.
-    pub(crate) median: f64,
-    /// The smallest block's ratio.
+    /// The estimated ratio; with fewer than six blocks the median of the blocks' ratios.
+    pub(crate) value: f64,
+    /// The lower end of its 95 % interval; with fewer than six blocks the smallest block's ratio.
     pub(crate) low: f64,
-    /// The largest block's ratio.
+    /// The upper end of its 95 % interval; with fewer than six blocks the largest block's ratio.
     pub(crate) high: f64,
     /// How many blocks hold a value of both cells.
     pub(crate) blocks: usize,
 }
 
 impl Paired {
-    /// Says whether the blocks agree on which of the two is larger.
+    /// Says whether it is clear which of the two is larger.
     pub(crate) fn is_one_sided(&self) -> bool {
         self.low > 1.0 || self.high < 1.0
     }
@@ -40,8 +41,17 @@ pub(crate) fn paired(
             (*below > 0.0).then(|| above / below)
         })
         .collect();
+    let logs: Vec<_> = ratios.iter().map(|ratio| ratio.ln()).collect();
+    if let Some(estimate) = comparison::ratio(&logs) {
+        return Some(Paired {
+            value: estimate.value,
+            low: estimate.low,
+            high: estimate.high,
+            blocks: ratios.len(),
+        });
+    }
     Some(Paired {
-        median: median(&ratios)?,
+        value: median(&ratios)?,
         low: ratios.iter().copied().reduce(f64::min)?,
         high: ratios.iter().copied().reduce(f64::max)?,
         blocks: ratios.len(),

@@ -13,6 +13,7 @@ use sockrates_core::verdict::Flag;
 use crate::charts::Drawn;
 use crate::finding;
 use crate::numbers::{self, Table};
+use crate::sheets::{self, Sheet};
 use crate::text;
 use crate::view::View;
 
@@ -24,10 +25,13 @@ pub(crate) struct Story {
     pub(crate) run_id: String,
     pub(crate) overview: String,
     pub(crate) finding: String,
+    /// Whether the run may conclude, and what it could have told apart.
+    pub(crate) judgement: Vec<String>,
     pub(crate) ranges: &'static str,
     /// What is missing or went wrong, for the top of the page.
     pub(crate) notices: Vec<String>,
     pub(crate) tables: Vec<Table>,
+    pub(crate) sheets: Vec<Sheet>,
     pub(crate) charts: Vec<Entry>,
     pub(crate) caveats: [&'static str; 4],
     pub(crate) flags: Vec<FlagEntry>,
@@ -93,9 +97,11 @@ pub(crate) fn tell(view: &View<'_>, summary: &Summary, drawn: &[Drawn]) -> Story
         run_id: text::line(&summary.run_id),
         overview: overview(view),
         finding: finding::sentence(view),
+        judgement: finding::judgement(view),
         ranges: finding::RANGES,
         notices: notices(view),
         tables: numbers::tables(view, summary),
+        sheets: sheets::of(view, summary),
         charts,
         caveats: CAVEATS,
         flags: flags(summary),

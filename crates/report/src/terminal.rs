@@ -17,6 +17,9 @@ pub fn terminal(dataset: &Dataset, summary: &Summary) -> String {
     let view = View::new(dataset);
     let mut text = String::new();
     paragraph(&mut text, &finding::sentence(&view), "");
+    for sentence in finding::judgement(&view) {
+        paragraph(&mut text, &sentence, "  ");
+    }
     paragraph(&mut text, finding::RANGES, "");
     for notice in story::notices(&view) {
         paragraph(&mut text, &format!("! {notice}"), "  ");

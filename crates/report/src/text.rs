@@ -18,6 +18,18 @@ pub(crate) fn rebuild_command(manifest: &RunManifest) -> String {
     format!("sockrates report {}", slug(&manifest.run_id))
 }
 
+/// Makes a sentence of a clause.
+pub(crate) fn sentence(clause: &str) -> String {
+    let mut characters = clause.chars();
+    let first = characters.next().map(char::to_uppercase);
+    first
+        .into_iter()
+        .flatten()
+        .chain(characters)
+        .collect::<String>()
+        + "."
+}
+
 /// Keeps what is harmless in a file name, a shell word, a tag and a comment.
 pub(crate) fn slug(text: &str) -> String {
     let safe = |c: char| {

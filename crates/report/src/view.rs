@@ -182,9 +182,13 @@ fn last_attempts<'a>(
 }
 
 impl Trial<'_> {
-    /// Returns the verified operations of the window per second.
+    /// Returns the verified operations of the window per second; of a trial that ends by count, up to its end.
     pub(crate) fn throughput(&self) -> Option<f64> {
-        let window_ns = self.measurement.spans.window_ns();
+        let spans = &self.measurement.spans;
+        let window_ns = match self.record.spec.cell.operations {
+            Some(_) => spans.end_ns.saturating_sub(spans.window_start_ns),
+            None => spans.window_ns(),
+        };
         (window_ns > 0)
             .then(|| self.measurement.operations.verified as f64 / (window_ns as f64 / 1e9))
     }
@@ -202,17 +206,22 @@ impl<'a> LoadPoint<'a> {
         self.cells.iter().find(is_it).copied()
     }
 
-    /// Says whether it is a plain closed echo: connections live as their lane says, and time ends the load.
-    pub(crate) fn is_plain_echo(&self) -> bool {
-        let cell = self.cell();
-        let has_limit = matches!(
-            cell.workload,
+    /// Says whether its times are worth a picture of their own: those of counted operations, of connections with a limited
+    /// life and of a search answer one question only, elsewhere.
+    pub(crate) fn is_main(&self) -> bool {
+        let limits = matches!(
+            self.cell().workload,
             Workload::Echo {
                 exchanges_per_connection: Some(_),
                 ..
             }
         );
-        self.is_echo() && cell.operations.is_none() && !has_limit
+        self.cell().operations.is_none() && !limits && !self.is_search()
+    }
+
+    /// Says whether it is a plain echo: connections live as their lane says, and time ends the load.
+    pub(crate) fn is_plain_echo(&self) -> bool {
+        self.is_echo() && self.is_main()
     }
 
     /// Returns a cell that stands for all: they share everything but the lane.
@@ -227,7 +236,7 @@ impl<'a> LoadPoint<'a> {
 
     /// Says whether the next operation starts when the last ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.cell().load == Load::Closed {}
+        self.cell().load == Load::Closed {} && self.cell().operations.is_none()
     }
 
     /// Says whether the highest rate under an objective was searched.

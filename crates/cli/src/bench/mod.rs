@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sockrates_core::document::Document;
+use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::{Placement, Plan};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
@@ -274,12 +275,16 @@ fn check_descriptors(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u64) -> RunManifest {
-    let build = Build {
+/// Takes the fingerprint of this machine and build.
+pub(crate) fn fingerprint_here() -> Fingerprint {
+    fingerprint(&Build {
         rustc: env!("SOCKRATES_RUSTC"),
         profile: env!("SOCKRATES_PROFILE"),
         version: env!("CARGO_PKG_VERSION"),
-    };
+    })
+}
+
+fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u64) -> RunManifest {
     RunManifest {
         schema_version: RunManifest::VERSION,
         run_id: folder.run_id.clone(),
@@ -287,7 +292,7 @@ fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u6
         started_unix_ms,
         finished_unix_ms: None,
         status: RunStatus::Partial,
-        fingerprint: fingerprint(&build),
+        fingerprint: fingerprint_here(),
         placement: Placement::split(cpus),
         server_arguments: order.server_arguments.clone(),
         calibrations: Vec::new(),

@@ -59,6 +59,26 @@ fn version_1_documents_load_with_their_facts() {
 }
 
 #[test]
+fn version_2_documents_load_with_their_facts() {
+    let record: TrialRecord = load(2);
+    assert!(verdict::is_valid(&record));
+    assert_eq!(load::<TrialSpec>(2), record.spec);
+    let measured = record.measurement.unwrap();
+    let wire = measured.wire.unwrap();
+    // Ten messages of 64 bytes, each on a connection of its own.
+    assert_eq!((wire.connections, wire.bytes_sent), (10, 10 * 149));
+    assert!(measured.surroundings.unwrap().wall_ns > 0);
+    let manifest: RunManifest = load(2);
+    assert_eq!(
+        (manifest.plan.primary.len(), manifest.calibrations.len()),
+        (3, 2)
+    );
+    let summary: Summary = load(2);
+    assert!(summary.comparisons.iter().any(|found| found.is_null));
+    assert_eq!(summary.attributions[0].above_floor.len(), 4);
+}
+
+#[test]
 fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
     let record: TrialRecord = load(1);
     let mut broken = record.clone();

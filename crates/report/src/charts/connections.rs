@@ -21,7 +21,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let mut scenarios: Vec<Vec<&LoadPoint<'_>>> = Vec::new();
     for point in points
         .iter()
-        .filter(|point| point.is_closed() && point.has_data())
+        .filter(|point| point.is_closed() && point.is_main() && point.has_data())
     {
         let same =
             |group: &&mut Vec<&LoadPoint<'_>>| group[0].cell().scenario == point.cell().scenario;

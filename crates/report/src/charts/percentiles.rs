@@ -22,7 +22,7 @@ const STEPS_PER_NINE: f64 = 40.0;
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     view.load_points()
         .iter()
-        .filter(|point| point.is_echo())
+        .filter(|point| point.is_plain_echo())
         .filter_map(|point| picture(view, point, question))
         .collect()
 }

@@ -31,7 +31,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let mut chosen: Vec<&LoadPoint<'_>> = Vec::new();
     for point in points
         .iter()
-        .filter(|point| point.is_echo() && has_phases(point))
+        .filter(|point| point.is_plain_echo() && has_phases(point))
     {
         let same = |other: &&mut &LoadPoint<'_>| other.cell().scenario == point.cell().scenario;
         match chosen.iter_mut().find(same) {

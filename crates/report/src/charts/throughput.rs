@@ -23,7 +23,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
     let points: Vec<_> = points
         .iter()
-        .filter(|point| point.is_closed() && point.has_data())
+        .filter(|point| point.is_closed() && point.is_main() && point.has_data())
         .collect();
     let most = points
         .iter()

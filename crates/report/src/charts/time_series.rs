@@ -35,6 +35,7 @@ struct Moment {
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     view.load_points()
         .iter()
+        .filter(|point| point.is_main())
         .filter_map(|point| picture(view, point, question))
         .collect()
 }

@@ -78,7 +78,7 @@ fn the_summary_follows_its_schema() {
     let summary = written(&dataset(quick(1), |spec| realistic(spec, 50)), run.path());
     let json = fs::read(run.path().join("summary.json")).unwrap();
     assert_eq!(document::parse::<Summary>(&json).unwrap(), summary);
-    let schema = include_str!("../../../core/schema/summary.v1.json");
+    let schema = include_str!("../../../core/schema/summary.v2.json");
     let validator = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     validator
         .validate(&serde_json::from_slice(&json).unwrap())
@@ -206,7 +206,7 @@ fn a_damaged_trial_is_listed_and_the_others_count() {
         sockrates_core::files::write_whole(path, text.replacen(from, to, 1).as_bytes()).unwrap();
     };
     replace(&file(0), "{", "");
-    replace(&file(1), "\"schema_version\": 1", "\"schema_version\": 9");
+    replace(&file(1), "\"schema_version\": 2", "\"schema_version\": 9");
     fs::copy(file(2), run.path().join("trials/copy.json")).unwrap();
     sockrates_core::files::write_whole(&run.path().join("trials/.hidden.json"), b"{").unwrap();
     let loaded = Dataset::load(run.path()).unwrap();

@@ -215,8 +215,7 @@ fn the_finding_names_scope_ratios_and_ranges() {
         text.starts_with(
             "On this machine, over loopback (scenario tiny, closed loop, 1 connection): opening a connection per request \
              made a 64-byte exchange take 3.0× [2.3–5.0] as long over HTTP/1.1 (p50 service time 60.0 µs against 20.0 µs); \
-             with the connection kept open, HTTP/1.1 and WebSocket did not clearly differ, 1.00× [1.00–1.00]. Ranges run \
-             from the smallest to the largest trial (for ratios: block); they are not confidence intervals."
+             with the connection kept open, HTTP/1.1 and WebSocket did not clearly differ, 1.00× [1.00–1.00]."
         ),
         "{text}"
     );

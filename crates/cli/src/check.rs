@@ -1,0 +1,129 @@
+//! `sockrates check`: a run against a committed reference.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sockrates_core::files::write_whole;
+use sockrates_core::plan::{Cell, Plan};
+use sockrates_report::Dataset;
+use sockrates_report::gate::{self, Check, CheckError, Outcome};
+
+use crate::bench::{self, Order};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::output;
+use crate::report;
+
+/// Check a run against a reference.
+///
+/// Bytes, segments, connections and handshakes of counted cells must match exactly, on any machine. On the machine of
+/// the reference, ratios between lanes must agree: what lies apart by more than its margin is measured again, and only
+/// what lies apart again is a failure (exit code 5). What cannot be told never is.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// A run's id, its folder, or `latest`
+    #[arg(value_name = "RUN", default_value = "latest")]
+    run: String,
+    /// The reference: a run's folder, or its id
+    #[arg(long, value_name = "RUN", default_value = "bench-results/reference")]
+    baseline: String,
+    /// Where runs are looked up, and a retest is kept
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    results: PathBuf,
+    /// Compare only what must match exactly
+    #[arg(long)]
+    counts_only: bool,
+    /// Leave what is suspicious undecided instead of measuring it again
+    #[arg(long)]
+    no_retest: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Also write the result as Markdown
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+/// A retest has half as many blocks again as `reproduce`.
+const RETEST_BLOCKS: u32 = 15;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let load = |name: &str| {
+        let folder = report::locate(name, &arguments.results);
+        Dataset::load(&folder).map_err(report::load_failure)
+    };
+    let (baseline, run) = (load(&arguments.baseline)?, load(&arguments.run)?);
+    let mut check = gate::check(&run, &baseline, arguments.counts_only).map_err(impossible)?;
+    if check.outcome == Outcome::Suspicious && !arguments.no_retest {
+        retest(&mut check, &run, &baseline, &arguments.results)?;
+    }
+    if let Some(path) = &arguments.markdown {
+        write(path, &check.markdown())?;
+    }
+    if arguments.json {
+        output::json(&check)?;
+    } else {
+        output::result(&check.text());
+    }
+    match check.outcome {
+        Outcome::Differs => Err(Failure::new(
+            Exit::Gate,
+            format!("{} differs from {}", check.run, check.baseline),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn impossible(error: CheckError) -> Failure {
+    let exit = match error {
+        CheckError::NothingShared { .. } => Exit::Usage,
+        CheckError::NoValidTrial(_) => Exit::Harness,
+    };
+    Failure {
+        exit,
+        error: error.into(),
+    }
+}
+
+fn write(path: &Path, page: &str) -> Result<(), Failure> {
+    write_whole(path, page.as_bytes()).or_exit(Exit::Results, format!("write {}", path.display()))
+}
+
+/// Measures the suspicious cells again, where the run was measured.
+fn retest(
+    check: &mut Check,
+    run: &Dataset,
+    baseline: &Dataset,
+    results: &Path,
+) -> Result<(), Failure> {
+    let manifest = &run.manifest;
+    let here = bench::fingerprint_here();
+    if let Some((field, ..)) = here.environment_differences(&manifest.fingerprint).first() {
+        check.notes.push(format!(
+            "not measured again: this is not where the run was measured (other {field})"
+        ));
+        return Ok(());
+    }
+    let ids = check.suspicious_cells();
+    let is_suspicious = |cell: &&Cell| ids.contains(&cell.id);
+    let cells: Vec<_> = manifest
+        .plan
+        .cells
+        .iter()
+        .filter(is_suspicious)
+        .cloned()
+        .collect();
+    output::note(&format!(
+        "suspicious: measuring {} cells again, {RETEST_BLOCKS} blocks",
+        cells.len()
+    ));
+    let name = format!("{} retest", manifest.plan.name);
+    let again = bench::measure(&Order {
+        plan: Plan::of_cells(&name, cells, RETEST_BLOCKS, manifest.plan.seed + 1),
+        server_arguments: manifest.server_arguments.clone(),
+        results: results.to_owned(),
+        is_quiet: false,
+    })?;
+    again.verdict(false)?;
+    check.retest(&again.derived.0, baseline);
+    Ok(())
+}

@@ -1,0 +1,382 @@
+//! The answers as tables: what the run was for, what differences consist of, what a message costs.
+
+use serde::Serialize;
+use sockrates_core::capacity::Bound;
+use sockrates_core::record::Wire;
+use sockrates_core::summary::{
+    Attribution, BreakEven, Comparison, Estimate, Summary, Unit, Verdict,
+};
+use sockrates_core::units;
+
+use crate::finding::with_interval;
+use crate::metrics::{CLIENT_CPU, CPU, SERVER_CPU};
+use crate::text;
+use crate::view::{CellView, View};
+
+/// One table, all text.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sheet {
+    pub(crate) title: &'static str,
+    /// How to read it.
+    pub(crate) detail: &'static str,
+    pub(crate) heads: Vec<&'static str>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+/// Makes all tables that the run has rows for.
+pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Sheet> {
+    let sheets = [
+        primary(summary),
+        attributions(summary),
+        above_floor(summary),
+        break_evens(summary),
+        model_checks(summary),
+        demand(summary),
+        capacity(view),
+        wire(view),
+    ];
+    sheets
+        .into_iter()
+        .filter(|sheet| !sheet.rows.is_empty())
+        .collect()
+}
+
+fn primary(summary: &Summary) -> Sheet {
+    let is_shown = |found: &&Comparison| found.is_primary || found.is_null;
+    let row = |found: &Comparison| {
+        vec![
+            format!("{} : {}", lane(&found.cell), lane(&found.reference)),
+            text::line(&found.metric),
+            interval(found.ratio.as_ref()),
+            found.difference.map_or_else(none, |difference| {
+                unit_interval(&difference, unit_of(&found.metric))
+            }),
+            p(found.p_adjusted.unwrap_or(found.p_value)),
+            found
+                .detectable
+                .map_or_else(none, |share| format!("{:.1} %", share * 100.0)),
+            verdict(found.verdict).to_owned(),
+        ]
+    };
+    Sheet {
+        title: "What this run was for",
+        detail: "Named before anything was measured: ratios within blocks with exact 95 % intervals; p-values of the signed-rank \
+                 test, corrected for asking several questions (Holm). The null rows compare two copies of the same lane: what \
+                 they show is noise.",
+        heads: vec![
+            "comparison",
+            "metric",
+            "ratio",
+            "difference",
+            "p",
+            "detectable from",
+            "verdict",
+        ],
+        rows: summary
+            .comparisons
+            .iter()
+            .filter(is_shown)
+            .map(row)
+            .collect(),
+    }
+}
+
+fn attributions(summary: &Summary) -> Sheet {
+    let row = |found: &Attribution| {
+        vec![
+            format!(
+                "{}, {} conn.",
+                text::line(&found.scenario),
+                found.connections
+            ),
+            text::line(&found.metric),
+            with_interval(&found.total),
+            with_interval(&found.reuse),
+            with_interval(&found.protocol),
+            with_interval(&found.interaction),
+            format!(
+                "{} × {}",
+                text::times(found.reuse_main.value),
+                text::times(found.protocol_main.value)
+            ),
+        ]
+    };
+    Sheet {
+        title: "Keeping the connection, or the protocol?",
+        detail: "From HTTP/1.1 with a connection per request to a WebSocket kept open, in two steps whose product is the whole: \
+                 keep the HTTP connection, then change the protocol. Interaction: by how much keeping matters more over \
+                 WebSocket, whose handshake is dearer. Main effects: reuse and protocol, each averaged over the other.",
+        heads: vec![
+            "load",
+            "metric",
+            "total",
+            "keeping the connection",
+            "the protocol",
+            "interaction",
+            "main effects",
+        ],
+        rows: summary.attributions.iter().map(row).collect(),
+    }
+}
+
+fn above_floor(summary: &Summary) -> Sheet {
+    let rows = summary.attributions.iter().flat_map(|found| {
+        found.above_floor.iter().map(|(lane, above)| {
+            vec![
+                format!(
+                    "{}, {} conn.",
+                    text::line(&found.scenario),
+                    found.connections
+                ),
+                text::line(&found.metric),
+                text::line(lane),
+                unit_interval(above, unit_of(&found.metric)),
+            ]
+        })
+    });
+    Sheet {
+        title: "Above the floor",
+        detail: "The same as differences to bare TCP with its connection kept. Loopback makes the floor so low that ratios \
+                 exaggerate; these add to whatever a real network costs.",
+        heads: vec!["load", "metric", "lane", "above tcp-persistent"],
+        rows: rows.collect(),
+    }
+}
+
+fn break_evens(summary: &Summary) -> Sheet {
+    let row = |found: &BreakEven| {
+        vec![
+            text::line(&found.kept.to_string()),
+            text::line(&found.fresh.to_string()),
+            found.messages.as_ref().map_or_else(
+                || "never, as far as can be told".to_owned(),
+                |n| {
+                    let whole = |n: f64| format!("{:.0}", n.ceil());
+                    format!("{} [{}–{}]", whole(n.value), whole(n.low), whole(n.high))
+                },
+            ),
+            unit_interval(&found.set_up_ns, Unit::Ns),
+            unit_interval(&found.message_ns, Unit::Ns),
+            unit_interval(&found.fresh_ns, Unit::Ns),
+        ]
+    };
+    Sheet {
+        title: "From how many messages on does a kept connection pay?",
+        detail: "One connection at a time, in a closed loop. The kept lane pays its set-up once and its message cost each time, \
+                 the other lane pays for a connection with each message.",
+        heads: vec![
+            "kept lane",
+            "instead of",
+            "pays from message",
+            "set-up and close",
+            "per message",
+            "per message of the other",
+        ],
+        rows: summary.break_evens.iter().map(row).collect(),
+    }
+}
+
+fn model_checks(summary: &Summary) -> Sheet {
+    let mut seen = Vec::new();
+    let mut rows = Vec::new();
+    for found in &summary.break_evens {
+        if seen.contains(&&found.kept) {
+            continue;
+        }
+        seen.push(&found.kept);
+        rows.extend(found.measured.iter().map(|point| {
+            let error = point.measured_ns.value / point.expected_ns - 1.0;
+            vec![
+                text::line(&found.kept.to_string()),
+                point.exchanges.to_string(),
+                unit_interval(&point.measured_ns, Unit::Ns),
+                units::time(point.expected_ns),
+                format!("{:+.1} %", error * 100.0),
+            ]
+        }));
+    }
+    Sheet {
+        title: "Does the arithmetic hold?",
+        detail: "Connections that lived for a known number of messages, measured, beside what set-up and message cost add up to.",
+        heads: vec![
+            "lane",
+            "messages per connection",
+            "measured per message",
+            "computed",
+            "measured over computed",
+        ],
+        rows,
+    }
+}
+
+fn demand(summary: &Summary) -> Sheet {
+    let rows = summary.cells.iter().filter_map(|cell| {
+        let value = |name: &str| cell.metrics.get(name)?.value;
+        let total = value(CPU)?;
+        let part = |name: &str| value(name).map_or_else(none, units::time);
+        (!cell.factors.contains_key("operations")).then(|| {
+            vec![
+                text::line(&cell.id),
+                units::time(total),
+                part(CLIENT_CPU),
+                part(SERVER_CPU),
+                units::rate(1e9 / total),
+            ]
+        })
+    });
+    Sheet {
+        title: "Service demand",
+        detail: "CPU time per message of client, server and the kernel's network thread, from counters exact to the nanosecond. \
+                 Loopback charges part of a receiver's work to the sender: only the sum is to be compared. Its reciprocal is \
+                 what one CPU could carry of both ends at most.",
+        heads: vec![
+            "cell",
+            "CPU per message",
+            "client",
+            "server",
+            "at most, per CPU",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+fn capacity(view: &View<'_>) -> Sheet {
+    let rows = view.cells.iter().filter_map(|cell| {
+        let searches: Vec<_> = cell
+            .valid
+            .iter()
+            .filter_map(|trial| trial.record.search.as_ref())
+            .collect();
+        let count = |bound: Bound| {
+            searches
+                .iter()
+                .filter(|search| search.found.bound == bound)
+                .count()
+        };
+        let rates: Vec<f64> = searches
+            .iter()
+            .filter_map(|search| search.found.rate_per_second)
+            .collect();
+        let typical = crate::ratio::median(&rates);
+        let range = || {
+            let low = rates.iter().copied().reduce(f64::min)?;
+            let high = rates.iter().copied().reduce(f64::max)?;
+            Some(format!("{}–{}", units::rate(low), units::rate(high)))
+        };
+        let sign = if count(Bound::AtLeast) * 2 > searches.len() {
+            "≥ "
+        } else {
+            ""
+        };
+        (!searches.is_empty()).then(|| {
+            vec![
+                text::line(&cell.cell.id),
+                typical.map_or_else(none, |rate| format!("{sign}{}", units::rate(rate))),
+                range().unwrap_or_else(none),
+                searches
+                    .iter()
+                    .map(|search| search.probes.len())
+                    .sum::<usize>()
+                    .to_string(),
+                format!("{} of {}", count(Bound::Reached), searches.len()),
+            ]
+        })
+    });
+    Sheet {
+        title: "Capacity under an objective",
+        detail: "The highest rate at which the 99th percentile of the response time stayed below the objective; median and range \
+                 over independent searches. ≥: the generator was the limit.",
+        heads: vec!["cell", "capacity", "range", "probes", "converged"],
+        rows: rows.collect(),
+    }
+}
+
+fn wire(view: &View<'_>) -> Sheet {
+    let row = |cell: &CellView<'_>| {
+        let operations = f64::from(cell.cell.operations?);
+        let wire: &Wire = cell.valid.first()?.measurement.wire.as_ref()?;
+        let each = |count: u64| {
+            let each = count as f64 / operations;
+            if each.fract() == 0.0 {
+                format!("{each:.0}")
+            } else {
+                format!("{each:.3}")
+            }
+        };
+        Some(vec![
+            text::line(&cell.cell.lane.to_string()),
+            text::bytes(cell.cell.workload.payload_bytes()),
+            each(wire.bytes_sent),
+            each(wire.bytes_received),
+            each(wire.data_segments_sent),
+            each(wire.data_segments_received),
+            each(wire.connections),
+        ])
+    };
+    Sheet {
+        title: "What goes over the wire",
+        detail: "Per message, as the kernel counted it over exactly so many messages: payload of TCP, without the headers of TCP \
+                 and IP. The same on any machine.",
+        heads: vec![
+            "lane",
+            "message",
+            "bytes sent",
+            "bytes received",
+            "segments sent",
+            "segments received",
+            "connections",
+        ],
+        rows: view.cells.iter().filter_map(row).collect(),
+    }
+}
+
+fn none() -> String {
+    text::NONE.to_owned()
+}
+
+fn interval(estimate: Option<&Estimate>) -> String {
+    estimate.map_or_else(|| "too few blocks".to_owned(), with_interval)
+}
+
+fn unit_interval(estimate: &Estimate, unit: Unit) -> String {
+    let write = |value| match unit {
+        Unit::Ns | Unit::CpuNsPerOperation => units::time(value),
+        Unit::OperationsPerSecond => units::rate(value),
+    };
+    format!(
+        "{} [{} – {}]",
+        write(estimate.value),
+        write(estimate.low),
+        write(estimate.high)
+    )
+}
+
+fn unit_of(metric: &str) -> Unit {
+    match metric {
+        "throughput" | "capacity" => Unit::OperationsPerSecond,
+        cpu if cpu.contains("cpu") => Unit::CpuNsPerOperation,
+        _ => Unit::Ns,
+    }
+}
+
+fn lane(id: &str) -> String {
+    text::line(id.split('.').nth(1).unwrap_or(id))
+}
+
+fn p(value: f64) -> String {
+    if value < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// Names a verdict.
+pub(crate) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Different => "different",
+        Verdict::SlightlyDifferent => "slightly different",
+        Verdict::Equivalent => "equivalent",
+        Verdict::Inconclusive => "inconclusive",
+    }
+}
