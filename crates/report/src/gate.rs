@@ -393,7 +393,7 @@ impl Check {
     /// Writes the check as plain text, at most 100 columns wide.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{} against {}: {}\n",
+            "{} against {}:\n{}\n",
             self.run,
             self.baseline,
             self.sentence()
@@ -404,7 +404,7 @@ impl Check {
         for row in self.count_lines() {
             writeln!(
                 text,
-                "  {:<58}{:>14}{:>14}  {}",
+                "  {:<58}{:>12}{:>12}  {}",
                 row[0], row[1], row[2], row[3]
             )
             .expect("writing to a string cannot fail");
@@ -412,7 +412,7 @@ impl Check {
         for row in self.ratio_lines() {
             writeln!(
                 text,
-                "  {:<44}{:>26}  {:<24}{}",
+                "  {:<44}{:>21}  {:<22} {}",
                 row[0], row[1], row[2], row[3]
             )
             .expect("writing to a string cannot fail");
@@ -470,7 +470,7 @@ impl Check {
         if !self.ratios.is_empty() {
             sentence += &format!("; {agreeing} of {} ratios agree", self.ratios.len());
         }
-        sentence + "."
+        text::sentence(&sentence)
     }
 
     fn count_lines(&self) -> impl Iterator<Item = [String; 4]> {
@@ -524,7 +524,7 @@ impl Check {
 fn short(metric: &str) -> &str {
     match metric {
         CPU => "CPU",
-        SERVER_CPU => "server CPU",
+        SERVER_CPU => "server",
         _ => "p50",
     }
 }

@@ -17,7 +17,7 @@ const LANES: [&str; 7] = [
 ];
 
 fn schema(name: &str) -> Value {
-    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v1.json")))
+    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v2.json")))
 }
 
 #[test]
@@ -60,13 +60,15 @@ fn a_short_bench_yields_every_file_of_the_contract() {
     let record_schema = schema("trial-record");
     let records = std::fs::read_dir(run.join("trials")).unwrap();
     let records: Vec<_> = records.map(|entry| json(&entry.unwrap().path())).collect();
-    assert_eq!(records.len(), 2 * LANES.len());
+    // Each lane and the null lane twice; more when something disturbed the machine.
+    assert!(records.len() >= 2 * (LANES.len() + 1));
     for record in &records {
         assert!(jsonschema::is_valid(&record_schema, record));
     }
     for (cell, lane) in summary["cells"].as_array().unwrap().iter().zip(LANES) {
         assert_eq!(cell["lane"], lane);
-        assert_eq!(cell["trials"]["valid"], 2, "{cell:#}");
+        assert_eq!(cell["trials"]["total"], 2, "{cell:#}");
+        assert!(cell["trials"]["valid"].as_u64().unwrap() > 0, "{cell:#}");
         assert!(cell["operations"]["verified"].as_u64().unwrap() > 0);
         assert_eq!(cell["operations"]["failed"], 0, "{cell:#}");
     }

@@ -83,18 +83,29 @@ fn a_server_that_dies_is_a_failed_record_and_the_run_goes_on() {
         "{:#}",
         records[0]["outcome"]
     );
-    assert_eq!(records[1]["outcome"]["status"], "completed");
-    let summary = json(&run.join("summary.json"));
-    assert_eq!(
-        summary["cells"][0]["trials"],
-        serde_json::json!({ "valid": 1, "total": 2 })
+    let others = &records[1..];
+    assert!(
+        others.len() >= 3,
+        "the lane and its second copy, in two blocks"
     );
+    let is_completed = |record: &Value| record["outcome"]["status"] == "completed";
+    assert!(others.iter().all(is_completed));
+    let summary = json(&run.join("summary.json"));
+    let cells = summary["cells"].as_array().unwrap();
+    let cell = cells
+        .iter()
+        .find(|cell| cell["id"] == records[0]["spec"]["cell"]["id"]);
+    let trials = &cell.unwrap()["trials"];
+    assert_eq!((&trials["valid"], &trials["total"]), (&1.into(), &2.into()));
 }
 
-/// Waits until the server of the bench's first trial is at work.
+/// Waits until the server of the bench's first trial is at work: the second there is, since a calibration comes first.
 fn first_server(bench: u32) -> Pid {
-    for _ in 0..1_000_000 {
+    let mut calibrations = None;
+    for _ in 0..10_000_000 {
         let server = children(bench).into_iter().flat_map(children).next();
+        calibrations = calibrations.or(server);
+        let server = server.filter(|server| Some(*server) != calibrations);
         if let Some(server) = server.filter(|server| cpu_ticks(*server) >= AT_WORK_TICKS) {
             return pid(server);
         }

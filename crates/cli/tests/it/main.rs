@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bench;
+mod check;
 mod interruption;
 mod support;
 mod verbs;

@@ -78,11 +78,11 @@ fn cpu_ns_of_echoes(flags: &[&str]) -> u64 {
 #[test]
 fn a_server_burns_cpu_time_for_the_transport_it_is_told_to() {
     let burnt_ns = cpu_ns_of_echoes(&["--burn", "http1=2000000"]);
-    assert!(burnt_ns >= 400_000_000, "{burnt_ns}");
+    assert!(burnt_ns >= 200_000_000, "{burnt_ns}");
     let other_ns = cpu_ns_of_echoes(&["--burn", "websocket=2000000,tcp=2000000"]);
-    assert!(other_ns < 200_000_000, "{other_ns}");
+    assert!(other_ns < burnt_ns / 2, "{other_ns}");
     let delayed_ns = cpu_ns_of_echoes(&["--delay", "http1=2000000"]);
-    assert!(delayed_ns < 200_000_000, "{delayed_ns}");
+    assert!(delayed_ns < burnt_ns / 2, "{delayed_ns}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn list_shows_everything_and_speaks_json() {
         .assert()
         .success();
     let lanes: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
-    assert_eq!(lanes.as_array().unwrap().len(), 7);
+    assert_eq!(lanes.as_array().unwrap().len(), 8);
 }
 
 #[test]

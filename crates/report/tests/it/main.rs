@@ -6,6 +6,8 @@
 )]
 
 mod files;
+mod gate;
+mod judgement;
 mod numbers;
 mod pages;
 mod statistics;

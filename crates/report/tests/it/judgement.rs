@@ -1,0 +1,287 @@
+//! What a run may conclude: comparisons, attributions and break-evens of known costs, and what disturbances do to them.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::plan::{Plan, TrialSpec};
+use sockrates_core::record::{Metric, TrialRecord};
+use sockrates_core::summary::{Comparison, Summary, Verdict};
+use sockrates_core::surroundings::{CpuTimes, Surroundings};
+use sockrates_report::{Dataset, summarize, terminal};
+
+use crate::synthetic::{constant, dataset, echo_plan, record};
+
+const LANES: [&str; 6] = [
+    "tcp-persistent",
+    "http1-per-request",
+    "http1-persistent",
+    "http1-persistent@null",
+    "websocket-per-request",
+    "websocket-persistent",
+];
+
+/// The four lanes at 80, 40, 120 and 30 µs over a floor of 20 µs: 2 by keeping HTTP, 4 by keeping WebSocket.
+fn micros(lane: &str) -> u64 {
+    match lane {
+        "tcp-persistent" => 20,
+        "http1-per-request" => 80,
+        "http1-persistent" | "http1-persistent@null" => 40,
+        "websocket-per-request" => 120,
+        _ => 30,
+    }
+}
+
+/// A trial of known times, with noise that all lanes of a block share and half a percent that they do not.
+fn known(spec: TrialSpec) -> TrialRecord {
+    let lane = spec.cell.lane.to_string();
+    let shared = f64::from(spec.block % 5) * 0.1 + 1.0;
+    let own = f64::from((spec.index * 7919) % 11) / 2000.0 + 1.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive"
+    )]
+    let scaled = |ns: u64| (ns as f64 * shared * own) as u64;
+    let ns = scaled(micros(&lane) * 1000);
+    // As many as fit into the window of half a second, one after the other.
+    let mut histograms = BTreeMap::from([(Metric::ServiceTime, constant(ns, 500_000_000 / ns))]);
+    if lane.ends_with("per-request") {
+        for (metric, ns) in [
+            (Metric::Connect, 30_000),
+            (Metric::Handshake, 20_000),
+            (Metric::Close, 10_000),
+        ] {
+            histograms.insert(metric, constant(scaled(ns), 10));
+        }
+    }
+    record(spec, histograms)
+}
+
+fn plan(blocks: u32) -> Plan {
+    // Without the copies that a plan adds by itself: the lanes say what there is.
+    let plan = echo_plan(&LANES, &[1], blocks);
+    assert_eq!(plan.cells.len(), LANES.len() - 1, "null lanes fall away");
+    let null = LANES[3].parse().unwrap();
+    let mut cells = plan.cells;
+    let mut copy = cells[2].clone();
+    copy.id = copy.id.replace("http1-persistent", "http1-persistent@null");
+    copy.lane = null;
+    cells.push(copy);
+    Plan::of_cells("tiny", cells, blocks, 7)
+}
+
+fn find<'a>(summary: &'a Summary, cell: &str, reference: &str) -> &'a Comparison {
+    let is_lane = |id: &str, lane: &str| id == format!("tiny.{lane}.c1");
+    let metric = "service_time_p50";
+    let mut all = summary.comparisons.iter();
+    all.find(|found| {
+        is_lane(&found.cell, cell) && is_lane(&found.reference, reference) && found.metric == metric
+    })
+    .unwrap()
+}
+
+#[test]
+fn known_ratios_are_found_and_copies_are_equivalent() {
+    let summary = summarize(&dataset(plan(12), known));
+    assert!(summary.judgement.is_conclusive, "{:?}", summary.judgement);
+    let found = find(&summary, "http1-per-request", "http1-persistent");
+    let ratio = found.ratio.unwrap();
+    assert!(
+        (ratio.value - 2.0).abs() < 0.01 && ratio.low <= 2.0 && ratio.high >= 2.0,
+        "{ratio:?}"
+    );
+    assert_eq!(
+        (found.verdict, found.is_primary),
+        (Verdict::Different, true)
+    );
+    assert!(found.p_adjusted.unwrap() >= found.p_value && found.detectable.unwrap() < 0.05);
+    let null = find(&summary, "http1-persistent@null", "http1-persistent");
+    assert_eq!((null.verdict, null.is_null), (Verdict::Equivalent, true));
+    let primary = summary.comparisons.iter().filter(|found| found.is_primary);
+    assert_eq!(primary.count(), 3);
+}
+
+#[test]
+fn the_two_by_two_is_taken_apart_exactly() {
+    let summary = summarize(&dataset(plan(12), known));
+    let time = &summary.attributions[0];
+    assert_eq!(time.metric, "service_time_p50");
+    let is = |estimate: &sockrates_core::summary::Estimate, expected: f64| {
+        assert!(
+            (estimate.value / expected - 1.0).abs() < 0.01,
+            "{estimate:?} is not {expected}"
+        );
+    };
+    is(&time.total, 80.0 / 30.0);
+    is(&time.reuse, 2.0);
+    is(&time.protocol, 40.0 / 30.0);
+    is(&time.protocol_per_request, 80.0 / 120.0);
+    is(&time.reuse_of_websocket, 4.0);
+    is(&time.interaction, 2.0);
+    is(&time.reuse_main, 8.0_f64.sqrt());
+    is(&time.protocol_main, (8.0 / 9.0_f64).sqrt());
+    let differences = &time.above_floor["http1-persistent"];
+    assert!(
+        (differences.value / 24_000.0 - 1.0).abs() < 0.05,
+        "{differences:?}"
+    );
+    let rate = summary
+        .attributions
+        .iter()
+        .find(|found| found.is_gain)
+        .unwrap();
+    is(&rate.total, 80.0 / 30.0);
+}
+
+#[test]
+fn the_first_sentence_says_what_is_reuse_and_what_is_protocol() {
+    let dataset = dataset(plan(12), known);
+    let text = terminal(&dataset, &summarize(&dataset));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = text.split_once(". ").unwrap().0;
+    assert!(first.contains("took 2.7× ["), "{first}");
+    assert!(
+        first.contains("2.0× [") && first.contains("is keeping the connection"),
+        "{first}"
+    );
+    assert!(
+        first.contains("1.33× [") && first.contains("is the protocol"),
+        "{first}"
+    );
+    assert!(text.contains("Two copies of http1-persistent came out 1.00×"));
+}
+
+#[test]
+fn the_break_even_follows_from_known_costs() {
+    let summary = summarize(&dataset(plan(12), known));
+    let find = |kept: &str, fresh: &str| {
+        let mut all = summary.break_evens.iter();
+        all.find(|found| found.kept.to_string() == kept && found.fresh.to_string() == fresh)
+            .unwrap()
+    };
+    // Set-up and close take 60 µs, a message 30 µs; over HTTP a connection each takes 80 µs: 60 / (80 - 30).
+    let found = find("websocket-persistent", "http1-per-request");
+    assert!(
+        (found.messages.unwrap().value - 1.2).abs() < 0.02,
+        "{found:?}"
+    );
+    assert!((found.message_ns.value / found.fresh_ns.value - 30.0 / 80.0).abs() < 0.01);
+    assert!(found.measured.is_empty());
+}
+
+/// A trial during which the hypervisor took a tenth of a CPU.
+fn stolen(mut record: TrialRecord) -> TrialRecord {
+    let around = Surroundings {
+        wall_ns: 1_000_000_000,
+        cpus: vec![CpuTimes {
+            steal_ns: 100_000_000,
+            ..CpuTimes::default()
+        }],
+        ..Surroundings::default()
+    };
+    record.measurement.as_mut().unwrap().surroundings = Some(around);
+    record
+}
+
+#[test]
+fn a_disturbed_trial_is_left_out_and_said() {
+    let dataset = dataset(plan(12), |spec| {
+        if spec.index == 3 {
+            stolen(known(spec))
+        } else {
+            known(spec)
+        }
+    });
+    let summary = summarize(&dataset);
+    assert!(summary.judgement.is_conclusive);
+    assert_eq!(summary.judgement.disturbed_trials, 1);
+    assert!(summary.judgement.reasons[0].contains("1 of 72 trial was disturbed"));
+    let disturbed = summary
+        .cells
+        .iter()
+        .find(|cell| cell.trials.disturbed == 1)
+        .unwrap();
+    assert_eq!((disturbed.trials.valid, disturbed.trials.total), (11, 12));
+}
+
+#[test]
+fn a_repeated_trial_counts_once_by_its_last_attempt() {
+    let whole = dataset(plan(8), known);
+    let mut records = whole.records;
+    let mut first = stolen(records[0].clone());
+    records[0].spec.attempt = 1;
+    first.spec.attempt = 0;
+    records.push(first);
+    let summary = summarize(&Dataset::new(whole.manifest, records, Vec::new()));
+    let cell = summary
+        .cells
+        .iter()
+        .find(|cell| cell.trials.repeated == 1)
+        .unwrap();
+    assert_eq!(
+        (cell.trials.valid, cell.trials.total, cell.trials.disturbed),
+        (8, 8, 0)
+    );
+    assert_eq!(summary.judgement.repeated_trials, 1);
+}
+
+#[test]
+fn a_run_on_a_disturbed_machine_concludes_nothing() {
+    let dataset = dataset(plan(12), |spec| {
+        if spec.block < 4 {
+            stolen(known(spec))
+        } else {
+            known(spec)
+        }
+    });
+    let summary = summarize(&dataset);
+    assert!(!summary.judgement.is_conclusive);
+    assert!(summary.judgement.reasons[0].contains("24 of 72 trials were disturbed"));
+    let is_open = |found: &Comparison| found.verdict == Verdict::Inconclusive;
+    assert!(summary.comparisons.iter().all(is_open));
+    let text = terminal(&dataset, &summary);
+    assert!(text.contains("Inconclusive: nothing is to be concluded"));
+}
+
+#[test]
+fn a_disturbance_that_one_lane_brings_itself_is_no_accident() {
+    let dataset = dataset(plan(12), |spec| {
+        let is_lane = spec.cell.lane.to_string() == "websocket-persistent";
+        if is_lane && spec.block < 10 {
+            stolen(known(spec))
+        } else {
+            known(spec)
+        }
+    });
+    let judgement = summarize(&dataset).judgement;
+    assert!(!judgement.is_conclusive);
+    assert!(
+        judgement.reasons[0].contains("websocket-persistent was disturbed in 10 of 12"),
+        "{judgement:?}"
+    );
+}
+
+#[test]
+fn two_copies_that_differ_conclude_nothing() {
+    let dataset = dataset(plan(12), |spec| {
+        let mut record = known(spec);
+        if record.spec.cell.is_null() {
+            let times = BTreeMap::from([(Metric::ServiceTime, constant(100_000, 5000))]);
+            record.measurement.as_mut().unwrap().histograms = times;
+        }
+        record
+    });
+    let judgement = summarize(&dataset).judgement;
+    assert!(
+        !judgement.is_conclusive && judgement.reasons[0].contains("two copies of http1-persistent")
+    );
+}
+
+#[test]
+fn few_blocks_give_no_interval_and_no_verdict() {
+    let summary = summarize(&dataset(plan(4), known));
+    let found = find(&summary, "http1-per-request", "http1-persistent");
+    assert_eq!(
+        (found.blocks, found.ratio, found.verdict),
+        (4, None, Verdict::Inconclusive)
+    );
+}
