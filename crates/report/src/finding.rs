@@ -18,8 +18,19 @@ pub(crate) const RANGES: &str = "Brackets behind ratios are exact 95 % intervals
 /// The floor: no protocol, so it is a reference and not a contender.
 pub(crate) const FLOOR: &str = "tcp";
 
-/// Says what the run found.
+/// Says what the run found; of a run that may conclude nothing, that first.
 pub(crate) fn sentence(view: &View<'_>) -> String {
+    let found = found(view);
+    if judgement::of(view).is_conclusive {
+        found
+    } else {
+        format!(
+            "Inconclusive: nothing is to be concluded from this run. What was measured: {found}"
+        )
+    }
+}
+
+fn found(view: &View<'_>) -> String {
     let points = view.load_points();
     let Some(point) = leading_point(&points) else {
         return "No trial of this run counts, so it says nothing about any lane.".to_owned();
@@ -71,16 +82,11 @@ fn attributed(view: &View<'_>, point: &LoadPoint<'_>) -> Option<String> {
     ))
 }
 
-/// Says whether the run may conclude, what else is to be known of it, and what it could have told apart.
+/// Says why the run may conclude nothing or what else is to be known of it, and what it could have told apart.
 pub(crate) fn judgement(view: &View<'_>) -> Vec<String> {
     let judged = judgement::of(view);
-    let mut sentences = Vec::new();
-    if !judged.is_conclusive {
-        sentences.push("Inconclusive: nothing is to be concluded from these numbers.".to_owned());
-    }
-    sentences.extend(judged.reasons.iter().map(|reason| text::sentence(reason)));
-    sentences.extend(noise(view));
-    sentences
+    let reasons = judged.reasons.iter().map(|reason| text::sentence(reason));
+    reasons.chain(noise(view)).collect()
 }
 
 /// Says how far the two copies of one lane came out apart, and what that lets the run tell.
