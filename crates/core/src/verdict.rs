@@ -22,9 +22,10 @@ pub const LAG_TARGET_SPIN_NS: u64 = 25_000;
 pub const CLIENT_LIMITED_SHARE: f64 = 0.85;
 /// Less than this share of the offered operations verified in an open load: the rate was not sustained.
 pub const SUSTAINED_SHARE: f64 = 0.99;
-/// In a closed loop, connections = throughput x cycle time (J. D. C. Little, 1961). Time between cycles, which this
-/// leaves out, is a few hundred nanoseconds of each; more than this share is a fault of the books.
-pub const LITTLE_SHARE: f64 = 0.1;
+/// In a closed loop, connections = throughput x cycle time (J. D. C. Little, 1961). The time between two cycles, which
+/// this leaves out, is less than a hundredth of them; more than this share, and than the longest operation can overhang
+/// the window, is a fault of the books.
+pub const LITTLE_SHARE: f64 = 0.02;
 /// A cycle's error is only told from the window's edges when the window holds so many.
 const LITTLE_OPERATIONS: u64 = 500;
 
@@ -317,11 +318,17 @@ fn is_off_schedule(record: &TrialRecord, measurement: &Measurement) -> bool {
 }
 
 fn breaks_littles_law(record: &TrialRecord, measurement: &Measurement) -> bool {
-    little_error(record, measurement).is_some_and(|error| error.abs() > LITTLE_SHARE)
-        && measurement
-            .surroundings
-            .as_ref()
-            .is_none_or(|around| !outside(around).iter().any(|(_, holds)| *holds))
+    let is_disturbed = |around: &Surroundings| outside(around).iter().any(|(_, holds)| *holds);
+    if measurement.surroundings.as_ref().is_some_and(is_disturbed) {
+        return false;
+    }
+    let longest_ns = measurement
+        .histograms
+        .get(&Metric::ServiceTime)
+        .and_then(Histogram::max_ns)
+        .unwrap_or(0);
+    let overhang = longest_ns as f64 / measurement.spans.window_ns().max(1) as f64;
+    little_error(record, measurement).is_some_and(|error| error.abs() > LITTLE_SHARE + overhang)
 }
 
 /// Returns by which share connections exceed throughput x cycle time; `None` where the law says nothing: under an open
