@@ -96,3 +96,112 @@ fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
     assert!(verdict::flags(&late).contains(&verdict::Flag::LateSchedule));
     assert!(verdict::is_valid(&late), "lateness is said, not hidden");
 }
+
+/// A whole closed trial of one connection, in which a millisecond's operations fill the window.
+fn closed_trial(operations: u64) -> TrialRecord {
+    let mut record: TrialRecord = load(2);
+    record.spec.cell.operations = None;
+    record.spec.stop_after_operations = None;
+    let measured = record.measurement.as_mut().unwrap();
+    measured.surroundings = None;
+    measured.spans.window_start_ns = measured.spans.start_ns;
+    measured.spans.window_end_ns = measured.spans.start_ns + 1_000_000_000;
+    measured.operations.issued = operations;
+    measured.operations.verified = operations;
+    let mut times = sockrates_core::histogram::Histogram::new();
+    for _ in 0..operations {
+        times.record(1_000_000);
+    }
+    measured.histograms.remove(&Metric::Close);
+    measured.histograms.insert(Metric::ServiceTime, times);
+    record
+}
+
+#[test]
+fn throughput_and_cycle_time_must_not_contradict_each_other() {
+    assert!(verdict::faults(&closed_trial(1000)).is_empty());
+    assert!(
+        verdict::faults(&closed_trial(990)).is_empty(),
+        "between two cycles"
+    );
+    assert_eq!(
+        verdict::faults(&closed_trial(900)),
+        [verdict::Flag::LittlesLaw]
+    );
+    assert!(!verdict::is_valid(&closed_trial(900)));
+}
+
+#[test]
+fn an_open_load_must_issue_what_its_schedule_holds() {
+    let mut record: TrialRecord = load(1);
+    assert!(verdict::faults(&record).is_empty());
+    let measured = record.measurement.as_mut().unwrap();
+    measured.operations.issued -= 1;
+    measured.operations.verified -= 1;
+    assert_eq!(verdict::faults(&record), [verdict::Flag::WrongSchedule]);
+}
+
+#[test]
+fn each_disturbance_is_seen_by_its_rule() {
+    use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
+    let quiet = || Surroundings {
+        wall_ns: 1_000_000_000,
+        cpus: vec![
+            CpuTimes {
+                busy_ns: 500_000_000,
+                ..CpuTimes::default()
+            };
+            2
+        ],
+        client: TaskTimes {
+            cpu_ns: 500_000_000,
+            queued_ns: 1000,
+        },
+        server: Some(TaskTimes {
+            cpu_ns: 490_000_000,
+            queued_ns: 1000,
+        }),
+        ..Surroundings::default()
+    };
+    let disturbances = |change: fn(&mut Surroundings)| {
+        let mut record: TrialRecord = load(2);
+        let mut around = quiet();
+        change(&mut around);
+        record.measurement.as_mut().unwrap().surroundings = Some(around);
+        verdict::disturbances(&record)
+    };
+    assert!(disturbances(|_| {}).is_empty());
+    let is = |change, flag| assert_eq!(disturbances(change), [flag]);
+    is(
+        |around| around.cpus[1].steal_ns = 30_000_000,
+        verdict::Flag::Stolen,
+    );
+    is(
+        |around| around.steal_worst_share = 0.3,
+        verdict::Flag::Stolen,
+    );
+    is(
+        |around| around.cpus[0].busy_ns += 100_000_000,
+        verdict::Flag::ForeignCpu,
+    );
+    is(
+        |around| around.hiccup_max_ns = 30_000_000,
+        verdict::Flag::Hiccup,
+    );
+    is(
+        |around| around.client.queued_ns = 60_000_000,
+        verdict::Flag::Queued,
+    );
+    is(
+        |around| around.clock_drift_ppm = -600.0,
+        verdict::Flag::ClockFault,
+    );
+    is(
+        |around| around.clock_steps_back = 1,
+        verdict::Flag::ClockFault,
+    );
+    is(|around| around.throttled = 1, verdict::Flag::Throttled);
+    is(|around| around.major_faults = 1, verdict::Flag::Throttled);
+    // What the network did is an outcome: it repeats nothing.
+    assert!(disturbances(|around| around.network.listen_drops = 1).is_empty());
+}
