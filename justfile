@@ -18,9 +18,9 @@ lint:
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
-# Compare two runs, or two lanes of the latest run
-compare *arguments: build
-    {{sockrates}} compare {{arguments}}
+# Compare two runs, or two lanes of one run (latest, or --run RUN): B relative to A
+compare a b *arguments: build
+    {{sockrates}} compare {{a}} {{b}} {{arguments}}
 
 # Measure what the reference measured and check against it (--counts-only: exact counts, in seconds)
 reproduce *arguments: build
@@ -42,9 +42,9 @@ microbench *arguments:
 calibrate *arguments: build
     {{sockrates}} calibrate {{arguments}}
 
-# Test the instrument against the real clock (about half a minute, on a quiet machine)
+# Test the instrument against what is known, and publish docs/VALIDATION.md (about 12 minutes, on a quiet machine)
 validate:
-    cargo test --release --locked -p sockrates-loadgen --features validate --test validate -- --nocapture --test-threads=1
+    cargo test --release --locked -p sockrates --features validate --test validate
 
 # Compare the client's cost per operation with wrk's
 client-cost *arguments: build

@@ -4,6 +4,7 @@
 mod bench;
 mod calibrate;
 mod check;
+mod compare;
 mod exit;
 mod list;
 mod orchestrate;
@@ -34,6 +35,7 @@ enum Verb {
     Bench(bench::Arguments),
     Serve(serve::Arguments),
     Report(report::Arguments),
+    Compare(compare::Arguments),
     Check(check::Arguments),
     Calibrate(calibrate::Arguments),
     List(list::Arguments),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
+        Verb::Compare(arguments) => compare::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),

@@ -16,7 +16,7 @@ const DETECTION_POWER: f64 = 0.9;
 const TAIL_SAMPLES: f64 = 20.0;
 
 /// What every lane is compared with: the protocol most people come from, with its connection kept; and the floor.
-const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
+pub(crate) const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
 
 /// Two cells' values of one number, block by block.
 pub(crate) struct Pairs {
@@ -107,7 +107,7 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
 }
 
 /// Returns the numbers by which the lanes of a load point are compared.
-fn compared(point: &LoadPoint<'_>) -> Vec<String> {
+pub(crate) fn compared(point: &LoadPoint<'_>) -> Vec<String> {
     let main = point.main_metric();
     let mut names = vec![metrics::name(main, "p50"), metrics::name(main, "p99")];
     if point.is_closed() {
@@ -145,7 +145,7 @@ fn primary(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
 }
 
 /// Compares two cells by one number; `None` when no block holds a supported value of both.
-fn compare(
+pub(crate) fn compare(
     cell: &CellView<'_>,
     reference: &CellView<'_>,
     metric: &str,
@@ -197,13 +197,13 @@ fn spread(logs: &[f64]) -> Option<f64> {
     Some(robust.max((squares / (count - 1.0)).sqrt()))
 }
 
-fn supports_p99(cell: &CellView<'_>) -> bool {
+pub(crate) fn supports_p99(cell: &CellView<'_>) -> bool {
     let metric = cell.main_metric();
     cell.histograms(metric)
         .all(|(_, times)| times.count() as f64 * 0.01 >= TAIL_SAMPLES)
 }
 
-const fn verdict_of(decision: Decision) -> Verdict {
+pub(crate) const fn verdict_of(decision: Decision) -> Verdict {
     match decision {
         Decision::Different => Verdict::Different,
         Decision::SlightlyDifferent => Verdict::SlightlyDifferent,

@@ -21,7 +21,8 @@ pub(crate) const FLOOR: &str = "tcp";
 /// Says what the run found; of a run that may conclude nothing, that first.
 pub(crate) fn sentence(view: &View<'_>) -> String {
     let found = found(view);
-    if judgement::of(view).is_conclusive {
+    let has_data = view.cells.iter().any(CellView::has_data);
+    if !has_data || judgement::of(view).is_conclusive {
         found
     } else {
         format!(
@@ -102,14 +103,7 @@ fn noise(view: &View<'_>) -> Option<String> {
     });
     Some(format!(
         "Two copies of {} came out {} apart{told}.",
-        text::line(
-            &null
-                .reference
-                .split('.')
-                .nth(1)
-                .unwrap_or_default()
-                .to_owned()
-        ),
+        text::line(null.reference.split('.').nth(1).unwrap_or_default()),
         with_interval(&ratio)
     ))
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod check;
+mod compare;
 mod disturbance;
 mod interruption;
 mod support;

@@ -214,6 +214,41 @@ fn a_closed_loop_hides_the_stall() {
     assert!(!times.contains_key(&Metric::ResponseTime));
 }
 
+/// A stall of S in a window of T at load ρ: for p > 1 - S / ((1 - ρ) T) the p-quantile of the response time is the usual
+/// time + S - (1 - p) T (1 - ρ). In a closed loop only the maximum tells.
+#[test]
+fn a_stall_raises_percentiles_by_its_formula_in_an_open_load_only() {
+    const USUAL: u64 = MS / 10;
+    const STALL: u64 = 200 * MS;
+    let script: Vec<_> = (0..500)
+        .map(|_| Step::Take(USUAL))
+        .chain([Step::Take(STALL + USUAL)])
+        .collect();
+    let in_bucket = |found: u64, exact: u64| found.abs_diff(exact) * 1000 <= exact;
+
+    let (recorder, books) = play(
+        Exchanges::UNLIMITED,
+        constant(1000.0),
+        script.clone(),
+        Step::Take(USUAL),
+    );
+    assert_eq!(books.verified, 1000);
+    let open = &recorder.into_histograms().0[&Metric::ResponseTime];
+    // 1,000 operations a second of 0.1 ms each: ρ = 0.1, and 22 % are late.
+    for per_mille in [800, 900, 950, 990, 999] {
+        let exact = USUAL + STALL - (1000 - per_mille) * MS * 9 / 10;
+        let found = open.quantile_unchecked_ns(per_mille as f64 / 1000.0);
+        assert!(in_bucket(found, exact), "{per_mille}: {found} {exact}");
+    }
+    assert!(in_bucket(open.quantile_unchecked_ns(0.75), USUAL));
+
+    let agenda = Agenda::closed(SPAN, u64::MAX);
+    let (recorder, _) = play(Exchanges::UNLIMITED, agenda, script, Step::Take(USUAL));
+    let closed = &recorder.into_histograms().0[&Metric::ServiceTime];
+    assert!(in_bucket(closed.quantile_unchecked_ns(0.999), USUAL));
+    assert_eq!(closed.max_ns(), Some(STALL + USUAL));
+}
+
 #[test]
 fn the_phases_of_a_request_add_up_exactly() {
     let agenda = Agenda::closed(SPAN, 10);

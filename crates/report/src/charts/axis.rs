@@ -1,6 +1,9 @@
 //! Axes: from numbers to places, and the ticks worth naming.
 
+use sockrates_core::summary::Estimate;
 use sockrates_core::units;
+
+use crate::text;
 
 /// A number's way to a place.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Axis {
 enum Scale {
     Linear,
     Log,
+    /// Logarithmic, with the ticks that tell ratios near 1 apart.
+    Ratio,
     /// Quantiles, so that 90 %, 99 %, 99.9 %, … lie at equal distances.
     Nines,
 }
@@ -53,6 +58,14 @@ impl Axis {
         Self::new(Scale::Log, (low - air, high + air), places)
     }
 
+    /// As [`Axis::log`], for ratios.
+    pub(crate) fn ratio(values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
+        Self {
+            scale: Scale::Ratio,
+            ..Self::log(values, places)
+        }
+    }
+
     /// Quantiles from 0 to `last`; the smallest to be marked is the median.
     pub(crate) fn nines(last: f64, places: (f64, f64)) -> Self {
         Self::new(Scale::Nines, (0.0, nines(last).max(1.0)), places)
@@ -72,7 +85,7 @@ impl Axis {
     pub(crate) fn place(&self, value: f64) -> f64 {
         let transformed = match self.scale {
             Scale::Linear => value,
-            Scale::Log => value.max(SMALLEST).log10(),
+            Scale::Log | Scale::Ratio => value.max(SMALLEST).log10(),
             Scale::Nines => nines(value),
         };
         self.start + (transformed - self.from) / (self.to - self.from) * (self.end - self.start)
@@ -84,6 +97,7 @@ impl Axis {
         match self.scale {
             Scale::Linear => linear_ticks(self.to, room),
             Scale::Log => log_ticks(self.from, self.to, room),
+            Scale::Ratio => ratio_ticks(self.from, self.to, room),
             Scale::Nines => std::iter::once(0.5)
                 .chain((1..9).map(|count| 1.0 - 0.1f64.powi(count)))
                 .filter(|quantile| nines(*quantile) <= self.to + 1e-9)
@@ -148,6 +162,20 @@ fn log_ticks(from: f64, to: f64, room: f64) -> Vec<f64> {
         .unwrap_or_default()
 }
 
+/// About equal steps where they fit, as many as for times where not.
+fn ratio_ticks(from: f64, to: f64, room: f64) -> Vec<f64> {
+    let powers = (-6..6).map(|power| 10f64.powi(power));
+    let steps = [1.0, 1.5, 2.0, 3.0, 5.0, 7.0];
+    let ticks: Vec<f64> = powers
+        .flat_map(|power| steps.map(|step| step * power))
+        .filter(|ratio| (from..=to).contains(&ratio.log10()))
+        .collect();
+    if (3.0..=room + 1.0).contains(&(ticks.len() as f64)) {
+        return ticks;
+    }
+    log_ticks(from, to, room)
+}
+
 /// Names a time on an axis: `20 µs`, `1 ms`, `1.5 s`.
 pub(crate) fn time_label(ns: f64) -> String {
     if ns == 0.0 {
@@ -180,6 +208,22 @@ pub(crate) fn percent_label(quantile: f64) -> String {
     format!("{} %", short(quantile * 100.0))
 }
 
+/// Names a ratio on an axis: `0.5×`.
+pub(crate) fn ratio_label(ratio: f64) -> String {
+    format!("{}×", short(ratio))
+}
+
+/// Names a count on an axis: `100`.
+pub(crate) fn count_label(count: f64) -> String {
+    short(count)
+}
+
+/// Writes a ratio with its interval: `1.23× [1.20–1.26]`.
+pub(crate) fn estimate_label(ratio: &Estimate) -> String {
+    let [low, high] = [ratio.low, ratio.high].map(text::plain_ratio);
+    format!("{} [{low}–{high}]", text::times(ratio.value))
+}
+
 /// Writes a tick without the zeros at its end.
 fn short(value: f64) -> String {
     let text = format!("{value:.6}");
@@ -199,6 +243,9 @@ mod tests {
         let ticks = Axis::log([15_000.0, 300_000.0].into_iter(), (400.0, 0.0)).ticks(40.0);
         let labels: Vec<_> = ticks.into_iter().map(time_label).collect();
         assert_eq!(labels, ["20 µs", "50 µs", "100 µs", "200 µs"]);
+        let ratios = Axis::ratio([0.66, 5.2].into_iter(), (0.0, 400.0)).ticks(48.0);
+        let labels: Vec<_> = ratios.into_iter().map(ratio_label).collect();
+        assert_eq!(labels, ["0.7×", "1×", "1.5×", "2×", "3×", "5×"]);
         let nines = Axis::nines(0.9995, (0.0, 500.0)).ticks(80.0);
         let labels: Vec<_> = nines.into_iter().map(percent_label).collect();
         assert_eq!(labels, ["50 %", "90 %", "99 %", "99.9 %"]);

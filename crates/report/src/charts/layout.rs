@@ -154,6 +154,15 @@ pub(crate) fn x_axis(
     }
 }
 
+/// Draws the vertical grid, to be read with the labels below the frame.
+pub(crate) fn x_grid(scene: &mut Scene, frame: Frame, axis: &Axis, gap: f64) {
+    for tick in axis.ticks(gap) {
+        let x = axis.place(tick);
+        let line = vec![(x, frame.top), (x, frame.bottom)];
+        scene.line(line, style::GRID, 1.0, Dash::Solid);
+    }
+}
+
 /// Writes what the x axis counts, centred below its labels.
 pub(crate) fn x_title(scene: &mut Scene, frame: Frame, title: &str) {
     let at = (f64::midpoint(frame.left, frame.right), frame.bottom + 35.0);
@@ -184,6 +193,35 @@ pub(crate) fn marker(scene: &mut Scene, at: Point, radius: f64, lane: &LaneStyle
             scene.area(diamond(radius * 1.25 + 1.0), style::WHITE);
             scene.area(diamond(radius * 1.25), ink);
         }
+    }
+}
+
+/// Draws an interval along x: a bar with ends, edged in white where something lies below.
+pub(crate) fn whisker(scene: &mut Scene, (low, high): (f64, f64), y: f64, cap: f64, ink: Ink) {
+    let bar = vec![(low, y), (high, y)];
+    let end = |x: f64| vec![(x, y - cap), (x, y + cap)];
+    for (ink, more) in [(style::WHITE, 1.6), (ink, 0.0)] {
+        scene.line(bar.clone(), ink, 2.0 + more, Dash::Solid);
+        scene.line(end(low), ink, 1.4 + more, Dash::Solid);
+        scene.line(end(high), ink, 1.4 + more, Dash::Solid);
+    }
+}
+
+/// Fills a rectangle with slanted lines, `gap` apart.
+pub(crate) fn hatch(scene: &mut Scene, frame: Frame, gap: f64, ink: Ink) {
+    let height = frame.bottom - frame.top;
+    let count = ((frame.width() + height) / gap).floor();
+    let mut reach = gap;
+    while reach <= count * gap {
+        // From the left or lower edge up to the upper or right one.
+        let lower = (reach - height).max(0.0);
+        let upper = reach.min(frame.width());
+        let line = vec![
+            (frame.left + lower, frame.top + (reach - lower)),
+            (frame.left + upper, frame.top + (reach - upper)),
+        ];
+        scene.line(line, ink, 1.0, Dash::Solid);
+        reach += gap;
     }
 }
 

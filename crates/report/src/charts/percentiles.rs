@@ -35,7 +35,7 @@ struct Lines<'a> {
 }
 
 /// Quantiles with their times.
-type Curve = Vec<(f64, f64)>;
+pub(super) type Curve = Vec<(f64, f64)>;
 
 fn lines<'a>(cell: &'a CellView<'a>, metric: Metric) -> Option<Lines<'a>> {
     let single = cell.histograms(metric);
@@ -128,7 +128,7 @@ fn caption(point: &LoadPoint<'_>, metric: Metric) -> String {
 
 /// Returns quantiles with their times, from the fifth percentile up to the last one that enough samples support;
 /// `None` when not even the median has them.
-fn curve(histogram: &Histogram) -> Option<Curve> {
+pub(super) fn curve(histogram: &Histogram) -> Option<Curve> {
     let count = histogram.count() as f64;
     if count < 2.0 * TAIL_SAMPLES {
         return None;

@@ -53,6 +53,8 @@ pub(crate) const GREY: Ink = Ink::new(0x5f, 0x63, 0x68);
 pub(crate) const GRID: Ink = Ink::new(0xe3, 0xe5, 0xe8);
 pub(crate) const AXIS: Ink = Ink::new(0xa8, 0xac, 0xb2);
 pub(crate) const SHADE: Ink = Ink::new(0xf2, 0xf3, 0xf5);
+/// What keeping the connection gains: no transport's colour, and much lighter than the WebSocket's.
+pub(crate) const REUSE: Ink = Ink::new(0xe6, 0x9f, 0x00);
 pub(crate) const WHITE: Ink = Ink::new(0xff, 0xff, 0xff);
 
 /// Sizes of the em, in logical pixels.

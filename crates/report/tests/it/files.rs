@@ -23,10 +23,11 @@ fn written(dataset: &Dataset, run: &Path) -> Summary {
 #[test]
 fn a_run_survives_the_disk_and_everything_is_written() {
     let run = tempfile::tempdir().unwrap();
-    let made = dataset(quick(2), |spec| realistic(spec, 20));
+    // Six blocks are the fewest that give intervals.
+    let made = dataset(quick(6), |spec| realistic(spec, 25));
     // Slices are condensed in memory, so the folder gets records of its own.
     for record in &made.records {
-        let whole = realistic(record.spec.clone(), 20);
+        let whole = realistic(record.spec.clone(), 25);
         let path = run.path().join("trials").join(record.spec.file_name());
         sockrates_core::files::write_whole(&path, &document::to_json(&whole)).unwrap();
     }
@@ -38,6 +39,15 @@ fn a_run_survives_the_disk_and_everything_is_written() {
     let summary = written(&loaded, run.path());
     assert_eq!(summary, sockrates_report::summarize(&made));
     let charts = [
+        "attribution-echo-closed-c1",
+        "attribution-echo-closed-c32",
+        "ratios",
+        "break-even-echo-closed",
+        "blocks-echo-closed-c1",
+        "blocks-echo-closed-c32",
+        "blocks-echo-open-c16",
+        "honesty-echo-open-c16",
+        "honesty-updates-poll-c8",
         "throughput",
         "percentiles-echo-closed-c1",
         "percentiles-echo-closed-c32",
@@ -62,7 +72,8 @@ fn a_run_survives_the_disk_and_everything_is_written() {
         .flat_map(|stem| ["svg", "png"].map(|end| format!("charts/{stem}.{end}")));
     let mut expected: Vec<String> = names.map(str::to_owned).into_iter().chain(charts).collect();
     for name in &expected {
-        let size = fs::metadata(run.path().join(name)).unwrap().len();
+        let file = fs::metadata(run.path().join(name));
+        let size = file.unwrap_or_else(|error| panic!("{name}: {error}")).len();
         assert!(size > 500, "{name} has {size} bytes");
     }
     expected.retain(|name| name.starts_with("charts/"));

@@ -25,7 +25,7 @@ fn plan(blocks: u32) -> Plan {
     let mut cells = echo_plan(&LANES, &[1], blocks).cells;
     let counted = cells.clone().into_iter().map(|mut cell| {
         cell.id = cell.id.replace("tiny", "counted");
-        cell.scenario = "counted".to_owned();
+        "counted".clone_into(&mut cell.scenario);
         cell.operations = Some(OPERATIONS);
         cell
     });

@@ -8,13 +8,13 @@ use sockrates_core::summary::{Comparison, Summary, Verdict};
 use sockrates_core::surroundings::{CpuTimes, Surroundings};
 use sockrates_report::{Dataset, summarize, terminal};
 
-use crate::synthetic::{constant, dataset, echo_plan, record};
+use crate::synthetic::{constant, dataset, planned_echo, record};
 
-const LANES: [&str; 6] = [
+/// The null lane comes by itself.
+const LANES: [&str; 5] = [
     "tcp-persistent",
     "http1-per-request",
     "http1-persistent",
-    "http1-persistent@null",
     "websocket-per-request",
     "websocket-persistent",
 ];
@@ -57,16 +57,7 @@ fn known(spec: TrialSpec) -> TrialRecord {
 }
 
 fn plan(blocks: u32) -> Plan {
-    // Without the copies that a plan adds by itself: the lanes say what there is.
-    let plan = echo_plan(&LANES, &[1], blocks);
-    assert_eq!(plan.cells.len(), LANES.len() - 1, "null lanes fall away");
-    let null = LANES[3].parse().unwrap();
-    let mut cells = plan.cells;
-    let mut copy = cells[2].clone();
-    copy.id = copy.id.replace("http1-persistent", "http1-persistent@null");
-    copy.lane = null;
-    cells.push(copy);
-    Plan::of_cells("tiny", cells, blocks, 7)
+    planned_echo(&LANES, &[1], blocks)
 }
 
 fn find<'a>(summary: &'a Summary, cell: &str, reference: &str) -> &'a Comparison {

@@ -10,5 +10,6 @@ mod gate;
 mod judgement;
 mod numbers;
 mod pages;
+mod side_by_side;
 mod statistics;
 mod synthetic;

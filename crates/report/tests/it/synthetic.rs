@@ -61,6 +61,13 @@ pub(crate) fn quick(blocks: u32) -> Plan {
 
 /// Makes a plan of one closed echo scenario, of exactly these lanes.
 pub(crate) fn echo_plan(lanes: &[&str], connections: &[u32], blocks: u32) -> Plan {
+    let plan = planned_echo(lanes, connections, blocks);
+    let cells = plan.cells.into_iter().filter(|cell| !cell.is_null());
+    Plan::of_cells("tiny", cells.collect(), blocks, 7)
+}
+
+/// Makes a plan of one closed echo scenario as it would be measured: with the null lane.
+pub(crate) fn planned_echo(lanes: &[&str], connections: &[u32], blocks: u32) -> Plan {
     let toml = format!(
         r#"
         name = "tiny"
@@ -73,9 +80,7 @@ pub(crate) fn echo_plan(lanes: &[&str], connections: &[u32], blocks: u32) -> Pla
         timing = {{ warm_up_ms = 100, window_ms = 500 }}
         "#
     );
-    let plan = Plan::new("tiny", &[Scenario::parse(&toml).unwrap()], blocks, 7);
-    let cells = plan.cells.into_iter().filter(|cell| !cell.is_null());
-    Plan::of_cells("tiny", cells.collect(), blocks, 7)
+    Plan::new("tiny", &[Scenario::parse(&toml).unwrap()], blocks, 7)
 }
 
 fn manifest(plan: Plan, placement: Placement) -> RunManifest {
