@@ -47,7 +47,6 @@ fn a_run_survives_the_disk_and_everything_is_written() {
         "blocks-echo-closed-c32",
         "blocks-echo-open-c16",
         "honesty-echo-open-c16",
-        "honesty-updates-poll-c8",
         "throughput",
         "percentiles-echo-closed-c1",
         "percentiles-echo-closed-c32",
