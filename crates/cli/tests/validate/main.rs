@@ -115,7 +115,8 @@ fn main() -> ExitCode {
 fn perform(check: &Check, options: &Options) -> Section {
     println!("{}", check.title);
     let began_ns = clock::monotonic_ns();
-    let rows = (check.run)(options).unwrap_or_else(|error| vec![Row::broken(&error)]);
+    let mut rows = (check.run)(options).unwrap_or_else(|error| vec![Row::broken(&error)]);
+    rows.extend(trials::disturbed());
     for row in &rows {
         println!("  {row}");
     }

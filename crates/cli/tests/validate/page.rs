@@ -154,7 +154,8 @@ pub(crate) fn page(sections: &[Section]) -> String {
     let mut text = format!(
         "# Validation\n\nMade by `just validate`, on {}.\n\n\
          Before an instrument is believed, it measures what is known already. Each table below says what had to come \
-         out and what did; rows marked *shown* are there to be read and decide nothing. {verdict}\n",
+         out and what did; rows marked *shown* are there to be read and decide nothing. Trials that something outside \
+         disturbed were repeated; where the last attempt was disturbed, too, the table says so. {verdict}\n",
         machine()
     );
     for section in sections {

@@ -1,15 +1,19 @@
 //! Trials of the real binary, one after the other.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use anyhow::{Context, bail};
 use sockrates_core::document;
 use sockrates_core::plan::{Cell, Placement, Target, TrialSpec};
 use sockrates_core::record::{Measurement, Metric, Outcome, TrialRecord};
 use sockrates_core::scenario::Timing;
-use sockrates_core::verdict;
+use sockrates_core::verdict::{self, Flag};
 use sockrates_probe::cpu;
+
+use crate::page::Row;
 
 /// The program under test.
 pub(crate) const SOCKRATES: &str = env!("CARGO_BIN_EXE_sockrates");
@@ -64,11 +68,28 @@ pub(crate) fn measure_with<T>(
         if disturbances.is_empty() || spec.attempt == verdict::MAX_REPEATS {
             if !disturbances.is_empty() {
                 println!("  disturbed to the last attempt: {disturbances:?}");
+                DISTURBED.lock().expect("no panic").push(disturbances);
             }
             return Ok((measurement(record)?, around));
         }
         spec.attempt += 1;
     }
+}
+
+/// The trials that stayed disturbed since they were last asked for.
+static DISTURBED: Mutex<Vec<Vec<Flag>>> = Mutex::new(Vec::new());
+
+/// Says how many trials stayed disturbed since it was last asked, and by what; `None` when none did.
+pub(crate) fn disturbed() -> Option<Row> {
+    let disturbed = std::mem::take(&mut *DISTURBED.lock().expect("no panic"));
+    let flags: BTreeSet<_> = disturbed.iter().flatten().collect();
+    let row = Row::judged(
+        "trials that stayed disturbed",
+        "none",
+        format!("{}: {}", disturbed.len(), serde_json::json!(flags)),
+        true,
+    );
+    (!disturbed.is_empty()).then(|| row.only_shown())
 }
 
 /// Performs one trial, whatever disturbs it.
