@@ -26,7 +26,7 @@ use crate::view::{CellView, View};
 const FALSE_ALARMS: f64 = 0.01;
 /// Ratios are told apart by these numbers, each with the distance that does not matter. They must cover what a machine's
 /// state does to a ratio between one day and another, which no number of blocks averages.
-const GATED: [(&str, f64); 3] = [("service_time_p50", 0.15), (CPU, 0.10), (SERVER_CPU, 0.12)];
+const GATED: [(&str, f64); 3] = [("service_time_p50", 0.07), (CPU, 0.07), (SERVER_CPU, 0.08)];
 /// Which lanes are divided by which.
 const RATIOS: [(&str, &str); 7] = [
     ("http1-per-request", "http1-persistent"),

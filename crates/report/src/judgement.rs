@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use sockrates_core::record::TrialRecord;
 use sockrates_core::summary::Judgement;
-use sockrates_core::verdict::{CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
+use sockrates_core::verdict::{self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
 
 use crate::comparison::by_block;
 use crate::metrics;
@@ -56,10 +57,13 @@ fn uneven(view: &View<'_>) -> Option<String> {
     let mut of_lanes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for cell in &view.cells {
         let counts = of_lanes.entry(cell.cell.lane.to_string()).or_default();
-        let attempts = (cell.trials.len() + cell.repeated) as u64;
-        let disturbed = (cell.disturbed + cell.repeated) as u64;
+        // A trial that had to be repeated counts once: its attempts lie close together, and meet the same neighbour.
+        let met = |record: &&&TrialRecord| {
+            record.spec.attempt > 0 || !verdict::disturbances(record).is_empty()
+        };
+        let disturbed = cell.trials.iter().filter(met).count() as u64;
         counts.0 += disturbed;
-        counts.1 += attempts - disturbed;
+        counts.1 += cell.trials.len() as u64 - disturbed;
     }
     let all = of_lanes
         .values()
@@ -71,7 +75,7 @@ fn uneven(view: &View<'_>) -> Option<String> {
         let p = fisher_exact((*disturbed, *quiet), others);
         (p < level).then(|| {
             format!(
-                "lane {} was disturbed in {disturbed} of {} attempts, all others in {} of {}: that is no accident",
+                "lane {} was disturbed in {disturbed} of {} trials, all others in {} of {}: that is no accident",
                 text::line(lane),
                 disturbed + quiet,
                 others.0,
