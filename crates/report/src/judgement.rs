@@ -118,7 +118,7 @@ fn different_twins(view: &View<'_>) -> Option<String> {
         let metric = metrics::name(point.main_metric(), "p50");
         let pairs = crate::comparison::Pairs::of(null, twin, &metric);
         let logs = pairs.log_ratios();
-        let margin = sockrates_core::verdict::margin(&metric);
+        let margin = verdict::margin(&metric);
         (statistics::decide(&logs, margin) == Decision::Different).then(|| {
             format!(
                 "two copies of {} differed by more than {:.0} % ({})",
