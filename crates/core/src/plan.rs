@@ -163,7 +163,7 @@ const PROBES_PLANNED: f64 = 16.0;
 const SPARE_DESCRIPTORS: u64 = 64;
 
 impl Plan {
-    /// Lays out `blocks` repetitions of every cell, each block in its own order ([`order::williams`]), and names the
+    /// Lays out `blocks` repetitions of every cell, each block in its own order (a Williams square), and names the
     /// comparisons that the run is for.
     pub fn new(name: &str, scenarios: &[Scenario], blocks: u32, seed: u64) -> Self {
         Self::of_cells(
