@@ -96,6 +96,9 @@ impl Document for TrialRecord {
     /// Version 2 adds surroundings, wire counts and searches, which may be absent.
     fn upgrade(from: u32, mut json: Value) -> Option<Value> {
         json["spec"]["schema_version"] = TrialSpec::VERSION.into();
+        if let Some(server) = json.pointer_mut("/measurement/server/schema_version") {
+            *server = ServerUsage::VERSION.into();
+        }
         document::with_additions(from, 2, json)
     }
 }

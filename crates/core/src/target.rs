@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{self, Document};
 
 /// `POST`: answers with the request's body.
 pub const ECHO: &str = "/echo";
@@ -15,6 +16,30 @@ pub const PAYLOAD: &str = "/payload";
 pub const WS_ECHO: &str = "/ws/echo";
 /// `GET ?topic=T&since=SEQ`: the updates after SEQ, or 204 when there is none.
 pub const UPDATES_POLL: &str = "/updates/poll";
+/// `GET ?topic=T&since=SEQ&timeout_ms=N`: the updates after SEQ, as soon as there is one; 204 when the time is over.
+pub const UPDATES_LONG_POLL: &str = "/updates/long-poll";
+/// `GET ?topic=T&since=SEQ`: the updates after SEQ as server-sent events, and every further one.
+pub const UPDATES_STREAM: &str = "/updates/stream";
+/// `PUT /updates/topics/T?…`: makes the topic T, or replaces it; the query is a [`crate::publishing::TopicSpec`].
+pub const UPDATES_TOPICS: &str = "/updates/topics/";
+/// WebSocket, `?topic=T&since=SEQ`, both once or in pairs: the updates of all these topics, each in one message.
+pub const WS_UPDATES: &str = "/ws/updates";
+/// WebSocket `/ws/room/NAME`: whatever a member sends goes to all members.
+pub const WS_ROOM: &str = "/ws/room/";
+/// WebSocket, `?game=G&player=P`: takes inputs and sends a snapshot at every tick.
+pub const WS_DUPLEX: &str = "/ws/duplex";
+/// `PUT /duplex/games/G?…`: makes the game G, or replaces it; the query is a [`crate::publishing::GameSpec`].
+pub const DUPLEX_GAMES: &str = "/duplex/games/";
+/// `POST ?game=G&player=P`: takes one input.
+pub const DUPLEX_INPUT: &str = "/duplex/input";
+/// `GET ?game=G&player=P&since=TICK`: the latest snapshot, or 204 when it is not later than TICK.
+pub const DUPLEX_SNAPSHOT: &str = "/duplex/snapshot";
+/// A reply's header: the sequence of the latest update.
+pub const HEAD_HEADER: &str = "x-sockrates-head";
+/// The header of a 410: the oldest sequence that can still be had.
+pub const OLDEST_HEADER: &str = "x-sockrates-oldest";
+/// The longest a long poll may ask to wait.
+pub const LONG_POLL_MAX_MS: u32 = 30_000;
 /// `GET`: 200 when the server is ready.
 pub const HEALTHZ: &str = "/healthz";
 /// The topic that exists without being made.
@@ -52,13 +77,33 @@ pub struct ServerUsage {
     pub operations: u64,
     /// Connections cut by a time-out or a limit of the server.
     pub connections_cut: u64,
-    /// Updates published since the start.
+    /// Updates published since the start, over all topics.
     pub updates_published: u64,
+    /// How late the latest update or tick came into being, against its schedule.
+    #[serde(default)]
+    pub publisher_lag_max_ns: u64,
+    /// Subscriptions opened: streams, WebSockets of updates, rooms and games.
+    #[serde(default)]
+    pub subscriptions: u64,
+    /// Copies handed to subscribers: of updates, of messages in rooms, and snapshots.
+    #[serde(default)]
+    pub deliveries: u64,
+    /// Subscribers that were disconnected because they read too slowly.
+    #[serde(default)]
+    pub subscribers_dropped: u64,
+    /// Snapshots that a slow player never got, because a later one was there already.
+    #[serde(default)]
+    pub snapshots_coalesced: u64,
 }
 
 impl Document for ServerUsage {
     const KIND: &'static str = "server-usage";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    /// Version 2 adds what publishing took.
+    fn upgrade(from: u32, json: Value) -> Option<Value> {
+        document::with_additions(from, 2, json)
+    }
 }
 
 /// What the kernel accounts to one process.

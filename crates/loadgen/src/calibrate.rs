@@ -4,10 +4,10 @@ use std::hint::black_box;
 
 use sockrates_core::histogram::Histogram;
 use sockrates_probe::clock;
+use sockrates_probe::timer::TimerFd;
 
 use crate::agenda::{Due, Span};
 use crate::recorder::{Recorder, Sample, Scope};
-use crate::timer::TimerFd;
 
 /// Returns the mean cost of one clock read, in nanoseconds.
 pub fn clock_read_ns() -> f64 {

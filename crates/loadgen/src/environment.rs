@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::record::Wire;
+use sockrates_probe::timer::TimerFd;
 use sockrates_probe::{clock, connection};
 use tokio::net::TcpStream;
 
 use crate::dial::Dialer;
-use crate::timer::TimerFd;
 
 /// The world around the driver loop.
 pub(crate) trait Environment: Clone + 'static {

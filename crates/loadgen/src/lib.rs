@@ -13,7 +13,6 @@ mod drive;
 mod environment;
 pub mod recorder;
 pub mod registry;
-mod timer;
 pub mod transport;
 pub mod trial;
 mod worker;

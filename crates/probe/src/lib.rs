@@ -13,3 +13,4 @@ pub mod machine;
 pub mod namespace;
 pub mod process;
 pub mod surroundings;
+pub mod timer;

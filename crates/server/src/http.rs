@@ -25,8 +25,14 @@ use crate::{endpoints, handshake, session};
 struct Exchange {
     worker: Rc<Worker>,
     activity: Arc<Activity>,
-    /// The stream's future after a handshake. The same task serves it, so that one task is one connection.
-    upgrade: Cell<Option<OnUpgrade>>,
+    /// The stream's future after a handshake, and what is served then. The same task serves it, so that one task is one
+    /// connection.
+    upgrade: Cell<Option<(OnUpgrade, Session)>>,
+}
+
+/// What a WebSocket is for.
+enum Session {
+    Echo,
 }
 
 /// Serves one connection to its end.
@@ -51,19 +57,22 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: Watched) {
     {
         count(&exchange.worker.counts.cut);
     }
-    if let Some(upgrade) = exchange.upgrade.take() {
-        serve_upgraded(&exchange.worker, upgrade).await;
+    if let Some((upgrade, session)) = exchange.upgrade.take() {
+        serve_upgraded(&exchange.worker, upgrade, session).await;
     }
 }
 
 /// Takes the stream back out of hyper, which saves each byte a detour.
-async fn serve_upgraded(worker: &Worker, upgrade: OnUpgrade) {
+async fn serve_upgraded(worker: &Worker, upgrade: OnUpgrade, session: Session) {
     // An error means that the client left before it had the reply.
     let Ok(upgraded) = upgrade.await else { return };
     let Parts { io, read_buf, .. } = upgraded
         .downcast::<TokioIo<Watched>>()
         .expect("the stream that hyper was given");
-    session::serve(worker, io.into_inner().into_messages(read_buf)).await;
+    let stream = io.into_inner().into_messages(read_buf);
+    match session {
+        Session::Echo => session::serve(worker, stream).await,
+    }
 }
 
 impl Exchange {
@@ -104,7 +113,7 @@ impl Exchange {
         let mut reply = match path {
             target::PAYLOAD => endpoints::payload(query, shared)?,
             target::UPDATES_POLL => endpoints::poll(query, &shared.topic)?,
-            target::WS_ECHO => return self.upgrade(request),
+            target::WS_ECHO => return self.upgrade(request, Session::Echo),
             target::HEALTHZ => return Ok(endpoints::health()),
             _ => endpoints::echo(request.into_body(), shared.limits.message_bytes).await?,
         };
@@ -119,13 +128,13 @@ impl Exchange {
         Ok(reply)
     }
 
-    fn upgrade(&self, mut request: Request<Incoming>) -> Result<Reply, Refusal> {
+    fn upgrade(&self, mut request: Request<Incoming>, session: Session) -> Result<Reply, Refusal> {
         handshake::check(&request)?;
         // Taken first, so that what follows makes the reply only, and not a stream with a buffer of its own.
         let upgrade = hyper::upgrade::on(&mut request);
         let (reply, _) = fastwebsockets::upgrade::upgrade(&mut request)
             .map_err(|_| Refusal::Malformed("bad handshake\n"))?;
-        self.upgrade.set(Some(upgrade));
+        self.upgrade.set(Some((upgrade, session)));
         Ok(reply.map(|_| Full::<Bytes>::default()))
     }
 }

@@ -1,6 +1,7 @@
 //! Makes the faults happen that a server was given.
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -11,11 +12,11 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use sockrates_core::seed;
 use sockrates_probe::clock;
+use sockrates_probe::timer::TimerFd;
 use tokio::sync::Notify;
 
 use crate::faults::{Faults, Padding, SHORTEST_HEADER, Stall, Time, Times};
 use crate::reply::Reply;
-use crate::timer;
 
 /// What carries an operation.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,7 @@ impl Injection {
             }
             if let Some(ns) = self.delay.next_ns(transport) {
                 let at_ns = clock::monotonic_ns() + ns;
-                timer::until(at_ns)
+                until(at_ns)
                     .await
                     .expect("descriptors for the timers of delayed operations");
             }
@@ -77,6 +78,11 @@ impl Injection {
             reply.headers_mut().insert(PADDING, padding.clone());
         }
     }
+}
+
+/// Waits on a timer of its own: faults are rare, and many may wait at once.
+async fn until(at_ns: u64) -> io::Result<()> {
+    TimerFd::new()?.until(at_ns).await
 }
 
 /// The stall of a server; each worker takes part.
@@ -115,7 +121,7 @@ impl Stalling {
             is_set.await;
         }
         let begins_ns = *self.begins_ns.get().expect("set before it is told");
-        timer::until(begins_ns)
+        until(begins_ns)
             .await
             .expect("a descriptor for the timer of the stall");
         let end_ns = begins_ns + u64::from(self.stall.for_ms) * 1_000_000;

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 mod activity;
+mod audience;
 mod connections;
 mod endpoints;
 mod error;
@@ -19,13 +20,14 @@ mod handshake;
 mod http;
 mod injection;
 mod listen;
+mod messages;
 mod pause;
 mod publisher;
+mod push;
 mod reply;
 mod server;
 mod session;
 mod stream;
-mod timer;
 mod topic;
 mod worker;
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::iter::zip;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -104,8 +105,13 @@ impl Server {
             usage.connections_refused += counts.refused.get();
             usage.operations += counts.operations.get();
             usage.connections_cut += counts.cut.get();
+            usage.subscriptions += counts.subscriptions.get();
+            usage.deliveries += counts.deliveries.get();
+            usage.subscribers_dropped += counts.dropped.get();
+            usage.snapshots_coalesced += counts.coalesced.get();
         }
         usage.updates_published = self.shared.topic.head();
+        usage.publisher_lag_max_ns = self.shared.publisher_lag_max_ns.load(Relaxed);
         usage.process = process::usage();
         usage
     }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) topic: Topic,
     pub(crate) places: Places,
+    /// How late the latest update or tick came into being, of all so far.
+    pub(crate) publisher_lag_max_ns: AtomicU64,
     faults: Faults,
     stall: Option<Arc<Stalling>>,
     payload: OnceLock<Bytes>,
@@ -45,6 +48,7 @@ impl Shared {
             limits,
             topic: Topic::default(),
             places,
+            publisher_lag_max_ns: AtomicU64::new(0),
             faults: config.faults.clone(),
             stall: config
                 .faults
@@ -81,6 +85,14 @@ pub(crate) struct Counts {
     pub(crate) operations: Cell<u64>,
     /// Connections ended because of a time or size limit.
     pub(crate) cut: Cell<u64>,
+    /// Subscriptions opened.
+    pub(crate) subscriptions: Cell<u64>,
+    /// Copies handed to subscribers.
+    pub(crate) deliveries: Cell<u64>,
+    /// Subscribers disconnected because they read too slowly.
+    pub(crate) dropped: Cell<u64>,
+    /// Snapshots skipped because a later one was there already.
+    pub(crate) coalesced: Cell<u64>,
 }
 
 /// Adds one.

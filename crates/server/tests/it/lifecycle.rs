@@ -168,7 +168,7 @@ fn usage_counts_what_was_done_and_nothing_else() {
         connections_refused: 0,
         operations: 7,
         connections_cut: 0,
-        updates_published: 0,
+        ..ServerUsage::default()
     };
     assert_eq!(usage, expected);
 }

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 /// One reusable timer on `CLOCK_MONOTONIC`.
 #[derive(Debug)]
-pub(crate) struct TimerFd(AsyncFd<OwnedFd>);
+pub struct TimerFd(AsyncFd<OwnedFd>);
 
 impl TimerFd {
     /// Makes a timer; must be called inside a runtime.
@@ -22,14 +22,14 @@ impl TimerFd {
         deprecated,
         reason = "its successor is unsafe; an OwnedFd that never leaves is safe with both"
     )]
-    pub(crate) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         AsyncFd::with_interest(fd, Interest::READABLE).map(Self)
     }
 
     /// Waits until the monotonic clock shows `at_ns`; returns at once when it already does.
-    pub(crate) async fn until(&mut self, at_ns: u64) -> io::Result<()> {
+    pub async fn until(&mut self, at_ns: u64) -> io::Result<()> {
         // A zero time would disarm the timer; 1 ns after boot is as long past.
         let value = timespec(at_ns.max(1));
         let spec = Itimerspec {
