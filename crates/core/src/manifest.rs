@@ -40,11 +40,12 @@ pub struct RunManifest {
 
 impl Document for RunManifest {
     const KIND: &'static str = "run-manifest";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
-    /// Version 2 adds calibrations, the server's arguments and the primary comparisons, which may be absent.
+    /// Version 2 adds calibrations, the server's arguments and the primary comparisons, version 3 kinds of workload; all may
+    /// be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
-        document::with_additions(from, 2, json)
+        document::with_additions(from, from + 1, json)
     }
 }
 

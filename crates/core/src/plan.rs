@@ -16,7 +16,8 @@ use crate::schedule::Load;
 /// What is measured as one point: scenario x lane x load point.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cell {
-    /// Unique in a plan, and safe as a file name: `SCENARIO.LANE.cCONNECTIONS`.
+    /// Unique in a plan, and safe as a file name: `SCENARIO.LANE.cCONNECTIONS`, with the delivery before the connections
+    /// where a scenario has several: `.short-poll-100ms` or `.push`.
     pub id: String,
     /// The scenario's name.
     pub scenario: String,
@@ -92,11 +93,12 @@ pub struct TrialSpec {
 
 impl Document for TrialSpec {
     const KIND: &'static str = "trial-spec";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
-    /// Version 2 adds attempts, arguments for the server and counted operations, which all may be absent.
+    /// Version 2 adds attempts, arguments for the server and counted operations, version 3 topics and kinds of
+    /// workload; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
-        document::with_additions(from, 2, json)
+        document::with_additions(from, from + 1, json)
     }
 }
 
@@ -256,7 +258,11 @@ impl Cell {
 
     /// Returns how long one trial of this cell takes when nothing goes wrong.
     pub fn planned_seconds(&self) -> f64 {
-        let load = f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3;
+        let mut load = f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3;
+        if self.workload.listens() {
+            // Whoever listens does not know that nothing more will come.
+            load += f64::from(self.timing.drain_ms) / 1e3;
+        }
         match (&self.load, self.operations) {
             (Load::Capacity { .. }, _) => PROBES_PLANNED * (load + OVERHEAD_SECONDS),
             (_, Some(count)) => load.min(f64::from(count) * COUNTED_SECONDS) + OVERHEAD_SECONDS,
@@ -334,6 +340,12 @@ const TWICE: &str = "http1-persistent";
 
 /// Returns a scenario's cells: its lanes at each number of connections, and at the smallest the null lane.
 fn cells(scenario: &Scenario) -> impl Iterator<Item = Cell> {
+    let has_several = !scenario.deliveries.is_empty();
+    let variants = scenario.variants().into_iter();
+    variants.flat_map(move |variant| cells_of(&variant, has_several))
+}
+
+fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
     let smallest = scenario.connections.iter().min().copied();
     let lane: Lane = TWICE.parse().expect("a constant lane parses");
     let null = lane.null();
@@ -348,20 +360,21 @@ fn cells(scenario: &Scenario) -> impl Iterator<Item = Cell> {
                 ..
             }
         );
-    let points: Vec<(u32, Lane)> = scenario
-        .connections
-        .iter()
-        .flat_map(|count| {
-            let null = (has_null && Some(*count) == smallest).then_some(&null);
-            scenario
-                .lanes
-                .iter()
-                .chain(null)
-                .map(move |lane| (*count, lane.clone()))
-        })
-        .collect();
-    points.into_iter().map(|(connections, lane)| Cell {
-        id: format!("{}.{lane}.c{connections}", scenario.name),
+    let points = scenario.connections.iter().flat_map(|count| {
+        let null = (has_null && Some(*count) == smallest).then_some(&null);
+        let lanes = scenario.lanes.iter().chain(null);
+        lanes.map(move |lane| (*count, lane.clone()))
+    });
+    let delivery = match (&scenario.workload, &scenario.load) {
+        _ if !names_delivery => String::new(),
+        (Workload::Updates { delivery, .. }, Load::Interval { interval_ms }) => {
+            format!(".{}-{interval_ms}ms", delivery.name())
+        }
+        (Workload::Updates { delivery, .. }, _) => format!(".{}", delivery.name()),
+        _ => String::new(),
+    };
+    let cell = |(connections, lane): (u32, Lane)| Cell {
+        id: format!("{}.{lane}{delivery}.c{connections}", scenario.name),
         scenario: scenario.name.clone(),
         workload: scenario.workload.clone(),
         lane,
@@ -370,7 +383,8 @@ fn cells(scenario: &Scenario) -> impl Iterator<Item = Cell> {
         wait: scenario.wait,
         timing: scenario.timing,
         operations: scenario.operations,
-    })
+    };
+    points.map(cell).collect()
 }
 
 /// The questions every run is asked first: what does a connection per request cost, over HTTP/1.1 and over WebSocket;

@@ -38,6 +38,8 @@ const PROFILES: &[(&str, &str)] = &[
     ("standard.toml", include_str!("../profiles/standard.toml")),
     ("full.toml", include_str!("../profiles/full.toml")),
     ("reproduce.toml", include_str!("../profiles/reproduce.toml")),
+    ("chat.toml", include_str!("../profiles/chat.toml")),
+    ("game.toml", include_str!("../profiles/game.toml")),
 ];
 
 const SCENARIOS: &[(&str, &str)] = &[
@@ -77,6 +79,23 @@ const SCENARIOS: &[(&str, &str)] = &[
         "updates-poll.toml",
         include_str!("../scenarios/updates-poll.toml"),
     ),
+    ("updates.toml", include_str!("../scenarios/updates.toml")),
+    ("ticker.toml", include_str!("../scenarios/ticker.toml")),
+    (
+        "monitoring.toml",
+        include_str!("../scenarios/monitoring.toml"),
+    ),
+    (
+        "chat-groups.toml",
+        include_str!("../scenarios/chat-groups.toml"),
+    ),
+    (
+        "chat-rooms.toml",
+        include_str!("../scenarios/chat-rooms.toml"),
+    ),
+    ("game-20.toml", include_str!("../scenarios/game-20.toml")),
+    ("game-60.toml", include_str!("../scenarios/game-60.toml")),
+    ("game-128.toml", include_str!("../scenarios/game-128.toml")),
 ];
 
 /// Parses all embedded profiles.

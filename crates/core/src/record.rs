@@ -37,13 +37,23 @@ pub enum Metric {
     Exchange,
     /// From the last verified byte to the socket's end, the server closing first; per-request lanes only.
     Close,
-    /// received - event created; `updates` only.
+    /// received - event created; `updates`, and snapshots of `duplex`.
     Staleness,
+    /// received - message intended, for each copy; `fanout` only.
+    Delivery,
+    /// From the first to the last member that received a message; `fanout` only.
+    DeliverySpread,
+    /// tick came - tick due, at the server; `duplex` only.
+    TickLag,
+    /// How far the distance between two snapshots on arrival is off the tick's; `duplex` only.
+    TickJitter,
+    /// From the instant an input was due to the arrival of the first snapshot that knows it; `duplex` only.
+    InputToSnapshot,
 }
 
 impl Metric {
     /// All metrics, in the order of an operation's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::ServiceTime,
         Self::ResponseTime,
         Self::ScheduleLag,
@@ -53,6 +63,11 @@ impl Metric {
         Self::Exchange,
         Self::Close,
         Self::Staleness,
+        Self::Delivery,
+        Self::DeliverySpread,
+        Self::TickLag,
+        Self::TickJitter,
+        Self::InputToSnapshot,
     ];
 
     /// Returns the name used on disk.
@@ -67,6 +82,11 @@ impl Metric {
             Self::Exchange => "exchange",
             Self::Close => "close",
             Self::Staleness => "staleness",
+            Self::Delivery => "delivery",
+            Self::DeliverySpread => "delivery_spread",
+            Self::TickLag => "tick_lag",
+            Self::TickJitter => "tick_jitter",
+            Self::InputToSnapshot => "input_to_snapshot",
         }
     }
 }
@@ -91,15 +111,15 @@ pub struct TrialRecord {
 
 impl Document for TrialRecord {
     const KIND: &'static str = "trial-record";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
-    /// Version 2 adds surroundings, wire counts and searches, which may be absent.
+    /// Version 2 adds surroundings, wire counts and searches, version 3 costs, chats and games; all may be absent.
     fn upgrade(from: u32, mut json: Value) -> Option<Value> {
         json["spec"]["schema_version"] = TrialSpec::VERSION.into();
         if let Some(server) = json.pointer_mut("/measurement/server/schema_version") {
             *server = ServerUsage::VERSION.into();
         }
-        document::with_additions(from, 2, json)
+        document::with_additions(from, from + 1, json)
     }
 }
 
@@ -177,6 +197,15 @@ pub struct Measurement {
     /// What the updates workload saw; absent for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<UpdateCounts>,
+    /// What the fanout workload saw; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fanout: Option<FanoutCounts>,
+    /// What the duplex workload saw; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplex: Option<DuplexCounts>,
+    /// What the load alone cost, connections opened ahead of it left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<LoadCost>,
     /// The client process, from the load's start to the drain's end.
     pub client: ProcessUsage,
     /// The server process, from its start to its end; absent for a server that was already running.
@@ -355,6 +384,90 @@ pub struct UpdateCounts {
     pub missed: u64,
     /// Updates that came again.
     pub repeated: u64,
+    /// Updates that came after a later one.
+    #[serde(default)]
+    pub out_of_order: u64,
+    /// Updates of the window that had not come when the drain ended, as the server's history told then.
+    #[serde(default)]
+    pub lost: u64,
+    /// Requests sent: polls, and requests that opened a stream or WebSocket. Over the whole trial.
+    #[serde(default)]
+    pub requests: u64,
+    /// Connections opened to resume, whether the client or an accident ended the one before. Over the whole trial.
+    #[serde(default)]
+    pub reconnections: u64,
+}
+
+/// What the members of a `fanout` trial saw.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct FanoutCounts {
+    /// Messages that were due in the window and sent.
+    pub sent: u64,
+    /// Copies of them received, over all members.
+    pub received: u64,
+    /// Copies that had not come when the drain ended.
+    pub missing: u64,
+    /// Copies that came again.
+    pub repeated: u64,
+    /// Copies that came after a later message of the same sender.
+    pub out_of_order: u64,
+}
+
+/// What the players of a `duplex` trial saw.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct DuplexCounts {
+    /// Inputs that were due in the window and sent.
+    pub inputs: u64,
+    /// Snapshots of the window received, over all players.
+    pub snapshots: u64,
+    /// Ticks of which a player got no snapshot.
+    pub skipped: u64,
+    /// Snapshots that arrived when the next tick was due already.
+    pub late: u64,
+    /// Snapshots that were asked for when there was none.
+    pub empty_polls: u64,
+}
+
+impl FanoutCounts {
+    /// Adds another worker's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.missing += other.missing;
+        self.repeated += other.repeated;
+        self.out_of_order += other.out_of_order;
+    }
+}
+
+impl DuplexCounts {
+    /// Adds another worker's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.inputs += other.inputs;
+        self.snapshots += other.snapshots;
+        self.skipped += other.skipped;
+        self.late += other.late;
+        self.empty_polls += other.empty_polls;
+    }
+}
+
+/// What both ends used from the start of the load to its end.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct LoadCost {
+    /// How long that was.
+    pub wall_ns: u64,
+    /// The server's CPU time; null for a server that was already running.
+    pub server_cpu_ns: Option<u64>,
+    /// What the network carried, both ways; null without a network namespace of the trial's own.
+    pub network: Option<NetworkCost>,
+}
+
+/// What the network carried.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct NetworkCost {
+    /// Bytes of IP packets, heads and acknowledgements included.
+    pub ip_bytes: u64,
+    /// IP packets.
+    pub ip_packets: u64,
 }
 
 impl UpdateCounts {
@@ -364,5 +477,9 @@ impl UpdateCounts {
         self.empty_polls += other.empty_polls;
         self.missed += other.missed;
         self.repeated += other.repeated;
+        self.out_of_order += other.out_of_order;
+        self.lost += other.lost;
+        self.requests += other.requests;
+        self.reconnections += other.reconnections;
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lane::{Lane, Lifecycle};
 use crate::payload::PayloadKind;
+use crate::publishing::Arrivals;
 use crate::schedule::Load;
 
 /// One scenario: a workload under a load, for several lanes and numbers of connections.
@@ -19,12 +20,14 @@ pub struct Scenario {
     pub analysis: String,
     /// What the clients do.
     pub workload: Workload,
-    /// When they do it.
+    /// When they do it; left out where `deliveries` say so.
+    #[serde(default = "events")]
     pub load: Load,
     /// How the client waits for the network.
     #[serde(default)]
     pub wait: Wait,
-    /// The lanes to compare.
+    /// The lanes to compare; empty where `deliveries` name them.
+    #[serde(default)]
     pub lanes: Vec<Lane>,
     /// How many connections (slots, in per-request lanes) are used; one cell each.
     pub connections: Vec<u32>,
@@ -34,6 +37,22 @@ pub struct Scenario {
     /// Exactly so many operations, from the first on, then the trial ends: for what can be counted exactly.
     #[serde(default)]
     pub operations: Option<u32>,
+    /// The ways of learning of the same events, side by side: each replaces delivery, load and lanes.
+    #[serde(default)]
+    pub deliveries: Vec<Way>,
+}
+
+/// One way of learning of events, in a scenario that compares several.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    /// How a client learns of them.
+    pub delivery: Delivery,
+    /// The intervals at which it asks, for short polling: one cell each.
+    #[serde(default)]
+    pub intervals_ms: Vec<u64>,
+    /// The lanes that do.
+    pub lanes: Vec<Lane>,
 }
 
 /// What the clients do.
@@ -54,12 +73,47 @@ pub enum Workload {
     /// Learn of events that the server publishes.
     Updates {
         /// How a client learns of them.
+        #[serde(default)]
         delivery: Delivery,
-        /// The mean rate of the server's Poisson publisher.
+        /// The mean rate of each topic's publisher.
         events_per_second: f64,
+        /// How a topic's events are spread over time.
+        #[serde(default)]
+        arrivals: Arrivals,
         /// The length of an event's payload.
         payload_bytes: u32,
+        /// How many topics there are; clients follow one each, in turn.
+        #[serde(default = "one")]
+        topics: u32,
+        /// A client that listens drops its connection after so many updates, and resumes where it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        updates_per_connection: Option<u32>,
     },
+    /// Chat: what a member of a room sends goes to all its members.
+    Fanout {
+        /// The members of a room; absent, one room holds all connections.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room_members: Option<u32>,
+        /// The length of a message's payload.
+        payload_bytes: u32,
+    },
+    /// A game: each player sends inputs, and gets a snapshot at each tick of the server.
+    Duplex {
+        /// How often a second the server ticks, and each player sends an input.
+        ticks_per_second: f64,
+        /// The length of a snapshot's payload.
+        snapshot_bytes: u32,
+        /// The length of an input's payload.
+        input_bytes: u32,
+    },
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn events() -> Load {
+    Load::Events {}
 }
 
 impl Workload {
@@ -68,15 +122,26 @@ impl Workload {
         match self {
             Self::Echo { .. } => "echo",
             Self::Updates { .. } => "updates",
+            Self::Fanout { .. } => "fanout",
+            Self::Duplex { .. } => "duplex",
+        }
+    }
+
+    /// Returns what decides on the load: the delivery of updates, or the workload's name.
+    const fn way(&self) -> &'static str {
+        match self {
+            Self::Updates { delivery, .. } => delivery.name(),
+            _ => self.name(),
         }
     }
 
     /// Returns the length of one message's payload.
     pub const fn payload_bytes(&self) -> u32 {
         match self {
-            Self::Echo { payload_bytes, .. } | Self::Updates { payload_bytes, .. } => {
-                *payload_bytes
-            }
+            Self::Echo { payload_bytes, .. }
+            | Self::Updates { payload_bytes, .. }
+            | Self::Fanout { payload_bytes, .. } => *payload_bytes,
+            Self::Duplex { snapshot_bytes, .. } => *snapshot_bytes,
         }
     }
 }
@@ -93,17 +158,41 @@ impl Workload {
                     ..
                 },
             ) => *exchanges_per_connection,
-            (Lifecycle::Persistent, Self::Updates { .. }) => None,
+            (Lifecycle::Persistent, _) => None,
+        }
+    }
+
+    /// Says whether clients listen to what the server sends when it has news, rather than ask.
+    pub const fn listens(&self) -> bool {
+        match self {
+            Self::Updates { delivery, .. } => matches!(delivery, Delivery::Sse | Delivery::Push),
+            Self::Fanout { .. } => true,
+            Self::Echo { .. } | Self::Duplex { .. } => false,
+        }
+    }
+
+    /// Returns the members of a room, when so many connections chat.
+    pub fn room_members(&self, connections: u32) -> Option<u32> {
+        match self {
+            Self::Fanout { room_members, .. } => Some(room_members.unwrap_or(connections)),
+            _ => None,
         }
     }
 }
 
 /// How a client learns of an event.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// It asks at intervals, and gets what is new.
+    #[default]
     ShortPoll,
+    /// It asks, and the server answers when there is news; then it asks again.
+    LongPoll,
+    /// It asks once, and the server's reply never ends (server-sent events).
+    Sse,
+    /// The server sends over a WebSocket.
+    Push,
 }
 
 impl Delivery {
@@ -111,6 +200,9 @@ impl Delivery {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ShortPoll => "short-poll",
+            Self::LongPoll => "long-poll",
+            Self::Sse => "sse",
+            Self::Push => "push",
         }
     }
 }
@@ -170,6 +262,8 @@ const MAX_MS: u32 = 3_600_000;
 /// A count of operations is for what repeats exactly; more of it says no more.
 const MAX_OPERATIONS: u32 = 1_000_000;
 const MAX_EXCHANGES: u32 = 1_000_000;
+/// What the target contract asks a server to hold.
+const MAX_TOPICS: u32 = 16_384;
 
 /// Says what is wrong with a scenario; the caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -200,14 +294,7 @@ impl Scenario {
         require(is_slug(&self.name), "name", || {
             format!("is `{}`: use lower-case words joined by `-`", self.name)
         })?;
-        require(!self.lanes.is_empty(), "lanes", || {
-            "is empty: name at least one lane".into()
-        })?;
-        for (index, lane) in self.lanes.iter().enumerate() {
-            require(!self.lanes[..index].contains(lane), "lanes", || {
-                format!("names `{lane}` twice")
-            })?;
-        }
+        self.check_lanes()?;
         require(!self.connections.is_empty(), "connections", || {
             "is empty: give at least one number".into()
         })?;
@@ -232,8 +319,123 @@ impl Scenario {
             },
         )?;
         self.check_exchanges()?;
-        self.check_load()?;
+        self.check_workload()?;
+        for variant in self.variants() {
+            variant.check_load()?;
+        }
         self.timing.check()
+    }
+
+    /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just
+    /// itself where there are none.
+    pub(crate) fn variants(&self) -> Vec<Self> {
+        if self.deliveries.is_empty() {
+            return vec![self.clone()];
+        }
+        let variant = |way: &Way, load: Load| {
+            let mut variant = Self {
+                lanes: way.lanes.clone(),
+                load,
+                deliveries: Vec::new(),
+                ..self.clone()
+            };
+            if let Workload::Updates { delivery, .. } = &mut variant.workload {
+                *delivery = way.delivery;
+            }
+            variant
+        };
+        let variants = self.deliveries.iter().flat_map(|way| match way.delivery {
+            Delivery::ShortPoll => way
+                .intervals_ms
+                .iter()
+                .map(|interval_ms| {
+                    let interval_ms = *interval_ms;
+                    variant(way, Load::Interval { interval_ms })
+                })
+                .collect(),
+            _ => vec![variant(way, Load::Events {})],
+        });
+        variants.collect()
+    }
+
+    fn check_lanes(&self) -> Result<(), ScenarioError> {
+        if self.deliveries.is_empty() {
+            return check_list(&self.lanes, "lanes");
+        }
+        require(self.lanes.is_empty(), "lanes", || {
+            "stands beside `deliveries`, which name their own".into()
+        })?;
+        let is_updates = matches!(self.workload, Workload::Updates { .. });
+        require(is_updates, "deliveries", || {
+            format!("is for `updates`, not for `{}`", self.workload.name())
+        })?;
+        for (index, way) in self.deliveries.iter().enumerate() {
+            let earlier = &self.deliveries[..index];
+            let is_first = earlier.iter().all(|other| other.delivery != way.delivery);
+            require(is_first, "deliveries", || {
+                format!("has `{}` twice", way.delivery.name())
+            })?;
+            check_list(&way.lanes, "deliveries.lanes")?;
+            let field = "deliveries.intervals_ms";
+            if way.delivery == Delivery::ShortPoll {
+                check_list(&way.intervals_ms, field)?;
+            } else {
+                require(way.intervals_ms.is_empty(), field, || {
+                    format!("is for `short-poll`, not for `{}`", way.delivery.name())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_workload(&self) -> Result<(), ScenarioError> {
+        match self.workload {
+            Workload::Echo { .. } => Ok(()),
+            Workload::Updates {
+                events_per_second,
+                topics,
+                updates_per_connection,
+                ..
+            } => {
+                check_rate("workload.events_per_second", events_per_second)?;
+                require(
+                    (1..=MAX_TOPICS).contains(&topics),
+                    "workload.topics",
+                    || format!("is {topics}: use 1 to {MAX_TOPICS}"),
+                )?;
+                require(
+                    updates_per_connection != Some(0),
+                    "workload.updates_per_connection",
+                    || "is 0: use 1 or more, or leave it out".into(),
+                )
+            }
+            Workload::Fanout { room_members, .. } => {
+                let Some(members) = room_members else {
+                    return Ok(());
+                };
+                let whole = |count: &u32| members > 0 && count.is_multiple_of(members);
+                require(
+                    self.connections.iter().all(whole),
+                    "workload.room_members",
+                    || format!("is {members}, which does not divide all `connections`"),
+                )
+            }
+            Workload::Duplex {
+                ticks_per_second,
+                input_bytes,
+                ..
+            } => {
+                let field = "workload.ticks_per_second";
+                require((1.0..=1000.0).contains(&ticks_per_second), field, || {
+                    format!("is {ticks_per_second}: use 1 to 1000")
+                })?;
+                require(
+                    input_bytes <= MAX_PAYLOAD_BYTES,
+                    "workload.input_bytes",
+                    || format!("is {input_bytes}: use at most {MAX_PAYLOAD_BYTES}"),
+                )
+            }
+        }
     }
 
     fn check_exchanges(&self) -> Result<(), ScenarioError> {
@@ -261,8 +463,10 @@ impl Scenario {
 
     fn check_load(&self) -> Result<(), ScenarioError> {
         match self.load {
-            Load::Closed {} => {}
-            Load::OpenConstant { rate_per_second } | Load::OpenPoisson { rate_per_second } => {
+            Load::Closed {} | Load::Events {} => {}
+            Load::OpenConstant { rate_per_second }
+            | Load::OpenPoisson { rate_per_second }
+            | Load::PerClient { rate_per_second } => {
                 check_rate("load.rate_per_second", rate_per_second)?;
             }
             Load::Interval { interval_ms } => {
@@ -284,19 +488,42 @@ impl Scenario {
                 })?;
             }
         }
-        if let Workload::Updates {
-            events_per_second, ..
-        } = self.workload
-        {
-            check_rate("workload.events_per_second", events_per_second)?;
-            require(
-                matches!(self.load, Load::Interval { .. }),
-                "load.model",
-                || format!("is `{}`: short polling needs `interval`", self.load.model()),
-            )?;
-        }
-        Ok(())
+        let needs = match self.workload {
+            Workload::Echo { .. } => {
+                let begins = matches!(self.load, Load::Events {});
+                return require(!begins, "load", || "is left out: say when to echo".into());
+            }
+            Workload::Updates {
+                delivery: Delivery::ShortPoll,
+                ..
+            } => "interval",
+            Workload::Updates { .. } => "events",
+            Workload::Fanout { .. } | Workload::Duplex { .. } => "per-client",
+        };
+        require(self.load.model() == needs, "load.model", || {
+            format!(
+                "is `{}`: `{}` needs `{needs}`",
+                self.load.model(),
+                self.workload.way()
+            )
+        })
     }
+}
+
+/// Checks a list of which each entry makes a cell.
+fn check_list<T: PartialEq + std::fmt::Display>(
+    list: &[T],
+    field: &'static str,
+) -> Result<(), ScenarioError> {
+    require(!list.is_empty(), field, || {
+        "is empty: name at least one".into()
+    })?;
+    for (index, entry) in list.iter().enumerate() {
+        require(!list[..index].contains(entry), field, || {
+            format!("names `{entry}` twice")
+        })?;
+    }
+    Ok(())
 }
 
 impl Timing {
@@ -391,6 +618,7 @@ mod tests {
         assert!(error("[1]", "[1, 1]").contains("twice"));
         assert!(error("\"tiny\"", "\"../tiny\"").contains("`name`"));
         assert!(error("http1-per-request", "http1-persistent").contains("twice"));
+        assert!(error(r#"load = { model = "closed" }"#, "").contains("`load`"));
         assert!(error("64", "2000000").contains("`workload.payload_bytes`"));
         assert!(error("64 }", "64, exchanges_per_connection = 10 }").contains("persistent lanes"));
         assert!(

@@ -28,6 +28,14 @@ pub enum Load {
         /// The distance between two operations of one connection.
         interval_ms: u64,
     },
+    /// Each connection has an operation due at this rate, from a random phase on: what a player or a chatting member
+    /// does.
+    PerClient {
+        /// The rate of one connection.
+        rate_per_second: f64,
+    },
+    /// Operations begin when the server has news, at the rate of its publishers.
+    Events {},
     /// The highest rate of random instants is searched at which the 99th percentile of the response time stays below
     /// the objective. One trial is one whole search; each of its probes is an open load in fresh processes.
     Capacity {
@@ -44,20 +52,24 @@ impl Load {
             Self::OpenConstant { .. } => "open-constant",
             Self::OpenPoisson { .. } => "open-poisson",
             Self::Interval { .. } => "interval",
+            Self::PerClient { .. } => "per-client",
+            Self::Events {} => "events",
             Self::Capacity { .. } => "capacity",
         }
     }
 
-    /// Returns the offered total rate, or `None` for a closed loop, which offers none, and for a search, which finds it.
+    /// Returns the offered total rate, or `None` where the client offers none: in a closed loop, in a search, which
+    /// finds it, and where the server begins.
     pub fn offered_per_second(&self, connections: u32) -> Option<f64> {
         match *self {
-            Self::Closed {} | Self::Capacity { .. } => None,
+            Self::Closed {} | Self::Capacity { .. } | Self::Events {} => None,
             Self::OpenConstant { rate_per_second } | Self::OpenPoisson { rate_per_second } => {
                 Some(rate_per_second)
             }
             Self::Interval { interval_ms } => {
                 Some(f64::from(connections) * 1e3 / interval_ms as f64)
             }
+            Self::PerClient { rate_per_second } => Some(f64::from(connections) * rate_per_second),
         }
     }
 }
@@ -81,7 +93,7 @@ pub fn arrivals(
 ) -> Vec<Arrival> {
     let mut random = seed::stream(seed, "arrivals", u64::from(block));
     match *load {
-        Load::Closed {} | Load::Capacity { .. } => Vec::new(),
+        Load::Closed {} | Load::Capacity { .. } | Load::Events {} => Vec::new(),
         Load::OpenConstant { rate_per_second } => evenly(length_ns, 1e9 / rate_per_second, 0.0)
             .map(|at_ns| Arrival { at_ns, slot: None })
             .collect(),
@@ -95,21 +107,36 @@ pub fn arrivals(
             .map(|at_ns| Arrival { at_ns, slot: None })
             .collect()
         }
-        Load::Interval { interval_ms } => {
-            let interval_ns = interval_ms as f64 * 1e6;
-            let mut all: Vec<_> = (0..connections)
-                .flat_map(|slot| {
-                    let phase = random.random::<f64>() * interval_ns;
-                    evenly(length_ns, interval_ns, phase).map(move |at_ns| Arrival {
-                        at_ns,
-                        slot: Some(slot),
-                    })
-                })
-                .collect();
-            all.sort_by_key(|arrival| arrival.at_ns);
-            all
+        Load::Interval { interval_ms } => each_evenly(
+            connections,
+            length_ns,
+            interval_ms as f64 * 1e6,
+            &mut random,
+        ),
+        Load::PerClient { rate_per_second } => {
+            each_evenly(connections, length_ns, 1e9 / rate_per_second, &mut random)
         }
     }
+}
+
+/// Gives each connection arrivals at equal distances, from a random phase on.
+fn each_evenly(
+    connections: u32,
+    length_ns: u64,
+    interval_ns: f64,
+    random: &mut impl Rng,
+) -> Vec<Arrival> {
+    let mut all: Vec<_> = (0..connections)
+        .flat_map(|slot| {
+            let phase = random.random::<f64>() * interval_ns;
+            evenly(length_ns, interval_ns, phase).map(move |at_ns| Arrival {
+                at_ns,
+                slot: Some(slot),
+            })
+        })
+        .collect();
+    all.sort_by_key(|arrival| arrival.at_ns);
+    all
 }
 
 /// Yields `phase + k * step` for k = 0, 1, …, each rounded from its exact value, so that no error accumulates.

@@ -45,11 +45,11 @@ pub struct Summary {
 
 impl Document for Summary {
     const KIND: &'static str = "summary";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     /// Version 2 adds judgement, comparisons, attributions and break-evens, which may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
-        document::with_additions(from, 2, json)
+        document::with_additions(from, from + 1, json)
     }
 }
 
