@@ -7,7 +7,7 @@ use sockrates_probe::clock;
 use sockrates_probe::timer::TimerFd;
 
 use crate::agenda::{Due, Span};
-use crate::recorder::{Recorder, Sample, Scope};
+use crate::recorder::{Course, Recorder, Sample, Scope, exchange_metrics};
 
 /// Returns the mean cost of one clock read, in nanoseconds.
 pub fn clock_read_ns() -> f64 {
@@ -60,8 +60,9 @@ impl Recording {
             },
             slice_width_ns: LENGTH_NS / 20,
             is_open_load: true,
-            opens: false,
-            has_staleness: false,
+            records: exchange_metrics(true, false),
+            course: Course::Operations,
+            connections: 0,
         }))
     }
 

@@ -8,9 +8,12 @@
 mod agenda;
 mod alarm;
 pub mod calibrate;
+mod control;
 pub mod dial;
 mod drive;
 mod environment;
+mod listen;
+mod parts;
 pub mod recorder;
 pub mod registry;
 pub mod transport;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
-use sockrates_core::record::{Metric, Operations, Slices, UpdateCounts, Wire};
+use sockrates_core::record::{
+    DuplexCounts, FanoutCounts, Metric, Operations, Slices, UpdateCounts, Wire,
+};
 
 use crate::agenda::{Due, Issued, Span};
 
@@ -25,10 +27,41 @@ pub(crate) struct Scope {
     pub(crate) slice_width_ns: u64,
     /// Open loads have response times, lags and waits.
     pub(crate) is_open_load: bool,
-    /// Connections that are opened under load have phases.
-    pub(crate) opens: bool,
-    /// The updates workload has staleness.
-    pub(crate) has_staleness: bool,
+    /// What applies to the workload: the others are not kept.
+    pub(crate) records: Metrics,
+    /// What the course over time shows.
+    pub(crate) course: Course,
+    /// How many connections the trial has, over all workers.
+    pub(crate) connections: u32,
+}
+
+/// A set of metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Metrics([bool; Metric::ALL.len()]);
+
+impl Metrics {
+    pub(crate) const fn and(mut self, more: &[Metric]) -> Self {
+        let mut index = 0;
+        while index < more.len() {
+            self.0[more[index] as usize] = true;
+            index += 1;
+        }
+        self
+    }
+
+    const fn has(self, metric: Metric) -> bool {
+        self.0[metric as usize]
+    }
+}
+
+/// The time that the course over time shows.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Course {
+    /// That of operations: the response time under an open load, else the service time.
+    #[default]
+    Operations,
+    /// That of what the server sends.
+    News(Metric),
 }
 
 /// Records one worker's operations.
@@ -40,6 +73,10 @@ pub struct Recorder {
     warm_up: Tally,
     window: Tally,
     pub(crate) updates: UpdateCounts,
+    pub(crate) fanout: FanoutCounts,
+    pub(crate) duplex: DuplexCounts,
+    /// The latest update each connection of the trial has seen.
+    pub(crate) followed: Vec<u64>,
     pub(crate) connections_opened: u64,
     pub(crate) wire: Wire,
 }
@@ -59,11 +96,14 @@ impl Recorder {
         let slices = length_ns.div_ceil(scope.slice_width_ns);
         Self {
             scope,
-            times: Metric::ALL.map(|metric| scope.records(metric).then(Histogram::new)),
+            times: Metric::ALL.map(|metric| scope.records.has(metric).then(Histogram::new)),
             slices: (0..slices).map(|_| Histogram::new()).collect(),
             warm_up: Tally::default(),
             window: Tally::default(),
             updates: UpdateCounts::default(),
+            fanout: FanoutCounts::default(),
+            duplex: DuplexCounts::default(),
+            followed: vec![0; scope.connections as usize],
             connections_opened: 0,
             wire: Wire::default(),
         }
@@ -79,12 +119,14 @@ impl Recorder {
         let service_ns = completed_ns - due.started_ns;
         let response_ns = completed_ns - due.intended_ns;
         self.tally(due.intended_ns).verified += 1;
-        let course_ns = if self.scope.is_open_load {
-            response_ns
-        } else {
-            service_ns
-        };
-        self.slice(due.intended_ns).record(course_ns);
+        if self.scope.course == Course::Operations {
+            let course_ns = if self.scope.is_open_load {
+                response_ns
+            } else {
+                service_ns
+            };
+            self.slice(due.intended_ns).record(course_ns);
+        }
         if !self.is_in_window(due.intended_ns) {
             return;
         }
@@ -101,6 +143,61 @@ impl Recorder {
         }
     }
 
+    /// Records that an operation of an open load was noticed, where nobody waits for its reply.
+    pub(crate) fn noticed(&mut self, due: Due) {
+        if self.is_in_window(due.intended_ns) {
+            self.time(Metric::ScheduleLag, due.noticed_ns - due.intended_ns);
+        }
+    }
+
+    /// Records something that began at `since_ns` and arrived: it counts by when it began, as long as the load was on.
+    pub(crate) fn arrived(&mut self, metric: Metric, since_ns: u64, arrived_ns: u64) {
+        let ns = arrived_ns.saturating_sub(since_ns);
+        if self.is_on(since_ns) && self.scope.course == Course::News(metric) {
+            self.slice(since_ns).record(ns);
+        }
+        if self.is_in_open_window(since_ns) {
+            self.time(metric, ns);
+        }
+    }
+
+    /// Counts as an operation what began at this instant and ended well, as long as the load was on.
+    pub(crate) fn verified_since(&mut self, since_ns: u64) {
+        if self.is_on(since_ns) {
+            self.tally(since_ns).verified += 1;
+        }
+    }
+
+    /// Counts operations that began at this instant and have not ended at `now_ns`.
+    pub(crate) fn unfinished_many(&mut self, count: u64, since_ns: u64, now_ns: u64) {
+        if count > 0 && self.is_on(since_ns) {
+            self.unfinished(since_ns, now_ns);
+            self.tally(since_ns).unfinished += count - 1;
+        }
+    }
+
+    /// Records a duration that belongs to this instant.
+    pub(crate) fn lasted(&mut self, metric: Metric, since_ns: u64, ns: u64) {
+        if self.is_in_open_window(since_ns) {
+            self.time(metric, ns);
+        }
+    }
+
+    /// Says whether the load was on at this instant.
+    pub(crate) const fn is_on(&self, at_ns: u64) -> bool {
+        at_ns >= self.scope.span.start_ns && at_ns < self.scope.span.end_ns
+    }
+
+    /// Says whether what begins at this instant counts, where the server may begin something at any time.
+    pub(crate) const fn is_in_open_window(&self, at_ns: u64) -> bool {
+        self.is_in_window(at_ns) && at_ns < self.scope.span.end_ns
+    }
+
+    /// Returns the end of the load.
+    pub(crate) const fn end_ns(&self) -> u64 {
+        self.scope.span.end_ns
+    }
+
     /// Records how long closing took after a verified operation.
     pub(crate) fn closed(&mut self, intended_ns: u64, close_ns: u64) {
         if self.is_in_window(intended_ns) {
@@ -113,6 +210,13 @@ impl Recorder {
         self.tally(intended_ns).failed[kind as usize] += 1;
     }
 
+    /// Takes back that an operation was right: a look behind its reply showed otherwise.
+    pub(crate) fn spoiled(&mut self, intended_ns: u64, kind: FailureKind) {
+        let tally = self.tally(intended_ns);
+        tally.verified -= 1;
+        tally.failed[kind as usize] += 1;
+    }
+
     /// Records an operation that had not ended at `now_ns`, when the drain was over.
     pub(crate) fn unfinished(&mut self, intended_ns: u64, now_ns: u64) {
         let tally = self.tally(intended_ns);
@@ -121,7 +225,7 @@ impl Recorder {
         tally.oldest_unfinished_ns = tally.oldest_unfinished_ns.max(Some(age_ns));
     }
 
-    /// Records the age of an update that an operation due at `intended_ns` brought.
+    /// Records the age of news that an operation due at `intended_ns` brought.
     pub(crate) fn staleness(&mut self, intended_ns: u64, staleness_ns: u64) {
         if self.is_in_window(intended_ns) {
             self.time(Metric::Staleness, staleness_ns);
@@ -146,6 +250,11 @@ impl Recorder {
         self.warm_up.merge(&other.warm_up);
         self.window.merge(&other.window);
         self.updates.merge(&other.updates);
+        self.fanout.merge(&other.fanout);
+        self.duplex.merge(&other.duplex);
+        for (mine, theirs) in self.followed.iter_mut().zip(&other.followed) {
+            *mine = (*mine).max(*theirs);
+        }
         self.connections_opened += other.connections_opened;
         self.wire.merge(&other.wire);
     }
@@ -158,12 +267,20 @@ impl Recorder {
         )
     }
 
+    /// Returns what was issued when everything issued is in the books.
+    pub(crate) fn accounted(&self) -> Issued {
+        Issued {
+            warm_up: self.warm_up.total(),
+            window: self.window.total(),
+        }
+    }
+
     /// Gives the histograms away: one per metric that applies, and the slices.
     pub(crate) fn into_histograms(self) -> (BTreeMap<Metric, Histogram>, Slices) {
-        let metric = if self.scope.is_open_load {
-            Metric::ResponseTime
-        } else {
-            Metric::ServiceTime
+        let metric = match self.scope.course {
+            Course::News(metric) => metric,
+            Course::Operations if self.scope.is_open_load => Metric::ResponseTime,
+            Course::Operations => Metric::ServiceTime,
         };
         let slices = Slices {
             width_ns: self.scope.slice_width_ns,
@@ -200,17 +317,25 @@ impl Recorder {
     }
 }
 
-impl Scope {
-    const fn records(&self, metric: Metric) -> bool {
-        match metric {
-            Metric::ServiceTime => true,
-            Metric::ResponseTime | Metric::ScheduleLag | Metric::ConnectionWait => {
-                self.is_open_load
-            }
-            Metric::Connect | Metric::Handshake | Metric::Exchange | Metric::Close => self.opens,
-            Metric::Staleness => self.has_staleness,
-        }
+/// What every exchange has; `opens` says that connections are opened under load.
+pub(crate) const fn exchange_metrics(is_open_load: bool, opens: bool) -> Metrics {
+    let mut metrics = Metrics([false; Metric::ALL.len()]).and(&[Metric::ServiceTime]);
+    if is_open_load {
+        metrics = metrics.and(&[
+            Metric::ResponseTime,
+            Metric::ScheduleLag,
+            Metric::ConnectionWait,
+        ]);
     }
+    if opens {
+        metrics = metrics.and(&[
+            Metric::Connect,
+            Metric::Handshake,
+            Metric::Exchange,
+            Metric::Close,
+        ]);
+    }
+    metrics
 }
 
 impl Tally {
@@ -221,6 +346,10 @@ impl Tally {
         for (mine, theirs) in self.failed.iter_mut().zip(&other.failed) {
             *mine += theirs;
         }
+    }
+
+    fn total(&self) -> u64 {
+        self.verified + self.failed.iter().sum::<u64>() + self.unfinished
     }
 
     fn operations(&self, issued: u64) -> Operations {

@@ -1,18 +1,27 @@
 //! The lanes there are: one row per transport. The only dynamic step of a trial is the function
 //! pointer in its row.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use sockrates_core::lane::{Lane, Lifecycle};
-use sockrates_core::scenario::Workload;
+use sockrates_core::scenario::{Delivery, Workload};
 use tokio::net::TcpStream;
 
+use crate::parts::{Chatting, Exchanging, Following, Playing};
 use crate::transport::http1::Http1;
 use crate::transport::http1_hyper::HyperHttp1;
+use crate::transport::sse::Sse;
 use crate::transport::tcp::Tcp;
 use crate::transport::websocket::Ws;
-use crate::transport::{Peer, Transport};
+use crate::transport::websocket::listen::WsUpdates;
+use crate::transport::{Listen, Peer, Transport};
 use crate::worker::{self, Start, WorkerError, WorkerOutcome, WorkerPlan};
+use crate::workload;
+use crate::workload::chat::Rooms;
 use crate::workload::echo::{Echo, Messages};
-use crate::workload::updates::ShortPoll;
+use crate::workload::game::{HttpPlayer, Player};
+use crate::workload::updates::{Expected, Follower, Patience, Poller};
 
 /// One row: a transport with a client, and what can be measured with it.
 #[derive(Debug)]
@@ -25,6 +34,8 @@ pub struct Row {
     pub lifecycles: &'static [Lifecycle],
     /// The workloads it can carry, by name.
     pub workloads: &'static [&'static str],
+    /// The deliveries it can carry, where it carries updates.
+    pub deliveries: &'static [Delivery],
     /// Which of the server's ports it speaks to.
     pub port: Port,
     /// What it is, in a line.
@@ -48,6 +59,7 @@ pub const ROWS: &[Row] = &[
         client: None,
         lifecycles: &Lifecycle::ALL,
         workloads: &["echo"],
+        deliveries: &[],
         port: Port::Tcp,
         summary: "length-prefixed messages: the floor below every protocol",
         run: run::<Tcp<TcpStream>>,
@@ -56,16 +68,18 @@ pub const ROWS: &[Row] = &[
         transport: "http1",
         client: None,
         lifecycles: &Lifecycle::ALL,
-        workloads: &["echo", "updates"],
+        workloads: &["echo", "updates", "duplex"],
+        deliveries: &[Delivery::ShortPoll, Delivery::LongPoll, Delivery::Sse],
         port: Port::Http,
         summary: "HTTP/1.1 with a lean client",
-        run: run::<Http1<TcpStream>>,
+        run: run_http1,
     },
     Row {
         transport: "http1",
         client: Some(Lane::NULL),
         lifecycles: &[Lifecycle::Persistent],
         workloads: &["echo"],
+        deliveries: &[],
         port: Port::Http,
         summary: "null: http1-persistent once more, to show how far two equal lanes come out apart",
         run: run::<Http1<TcpStream>>,
@@ -74,16 +88,18 @@ pub const ROWS: &[Row] = &[
         transport: "websocket",
         client: None,
         lifecycles: &Lifecycle::ALL,
-        workloads: &["echo"],
+        workloads: &["echo", "updates", "fanout", "duplex"],
+        deliveries: &[Delivery::Push],
         port: Port::Http,
         summary: "WebSocket (RFC 6455) over HTTP/1.1",
-        run: run::<Ws<TcpStream>>,
+        run: run_websocket,
     },
     Row {
         transport: "http1",
         client: Some("hyper"),
         lifecycles: &[Lifecycle::Persistent],
         workloads: &["echo", "updates"],
+        deliveries: &[Delivery::ShortPoll],
         port: Port::Http,
         summary: "control: HTTP/1.1 with hyper's client, to show what a client library adds",
         run: run::<HyperHttp1<TcpStream>>,
@@ -102,11 +118,11 @@ pub enum LaneError {
         known: String,
     },
     /// The lane cannot carry the workload.
-    #[error("lane `{lane}` cannot carry workload `{workload}`; it carries: {carries}")]
+    #[error("lane `{lane}` cannot carry `{workload}`; it carries: {carries}")]
     Workload {
         /// What was asked for.
         lane: String,
-        /// The workload's name.
+        /// The workload's name, or that of its delivery.
         workload: &'static str,
         /// What it carries, separated by commas.
         carries: String,
@@ -134,19 +150,40 @@ pub fn find(lane: &Lane, workload: &Workload) -> Result<&'static Row, LaneError>
             known,
         });
     };
-    if row.workloads.contains(&workload.name()) {
-        Ok(row)
-    } else {
-        let carries = row.workloads.join(", ");
-        Err(LaneError::Workload {
-            lane: lane.to_string(),
-            workload: workload.name(),
-            carries,
-        })
+    if row.carries(lane.lifecycle, workload) {
+        return Ok(row);
     }
+    let deliveries = row.deliveries.iter().map(|delivery| delivery.name());
+    let workloads = row.workloads.iter().copied();
+    let carries: Vec<_> = workloads
+        .filter(|name| *name != "updates")
+        .chain(deliveries)
+        .collect();
+    Err(LaneError::Workload {
+        lane: lane.to_string(),
+        workload: match workload {
+            Workload::Updates { delivery, .. } => delivery.name(),
+            _ => workload.name(),
+        },
+        carries: carries.join(", "),
+    })
 }
 
 impl Row {
+    /// Says whether a lane of this row can carry a workload. What begins at the server needs a connection that is there.
+    fn carries(&self, lifecycle: Lifecycle, workload: &Workload) -> bool {
+        let is_kept = lifecycle == Lifecycle::Persistent;
+        let suits = match workload {
+            Workload::Echo { .. } => true,
+            Workload::Updates { delivery, .. } => {
+                self.deliveries.contains(delivery) && (is_kept || !workload.listens())
+            }
+            Workload::Fanout { .. } => is_kept,
+            Workload::Duplex { .. } => is_kept || self.transport != "websocket",
+        };
+        suits && self.workloads.contains(&workload.name())
+    }
+
     fn lane(&self, lifecycle: Lifecycle) -> Lane {
         Lane {
             transport: self.transport.to_owned(),
@@ -156,48 +193,149 @@ impl Row {
     }
 }
 
-/// Runs one worker of any workload over one transport.
+const CARRIED: &str = "the registry was asked whether the lane carries the workload";
+
+/// Runs one worker that exchanges messages over one transport.
 fn run<T>(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, WorkerError>
 where
     T: Transport<TcpStream> + 'static,
     T::Prepared: 'static,
 {
-    const CARRIED: &str = "the registry was asked whether the lane carries the workload";
     let peer: &Peer = &plan.peer;
+    let slots = plan.slots.iter().copied();
     match plan.workload {
         Workload::Echo {
             payload,
             payload_bytes,
             ..
-        } => worker::run::<T, Echo<T::Prepared>>(plan, start, |slot| {
-            let messages = Messages {
-                kind: payload,
-                bytes: payload_bytes,
-                seed: plan.seed,
-                slot,
+        } => {
+            let echo = |slot| {
+                let messages = Messages {
+                    kind: payload,
+                    bytes: payload_bytes,
+                    seed: plan.seed,
+                    slot,
+                };
+                Echo::new::<_, T>(messages, plan.exchanges, peer).expect(CARRIED)
             };
-            Echo::new::<_, T>(messages, plan.exchanges, peer).expect(CARRIED)
-        }),
-        Workload::Updates { .. } => {
-            worker::run::<T, ShortPoll<TcpStream, T>>(plan, start, |_slot| {
-                ShortPoll::new(plan.seed, peer).expect(CARRIED)
-            })
+            exchange::<T, Echo<T::Prepared>>(plan, start, slots.map(echo).collect())
+        }
+        Workload::Updates { delivery, .. } => {
+            let patience = match delivery {
+                Delivery::LongPoll => Patience::long(
+                    u32::try_from(plan.timeout_ns / 1_000_000).unwrap_or(u32::MAX),
+                    u32::try_from((plan.warm_up_ns + plan.window_ns) / 1_000_000)
+                        .unwrap_or(u32::MAX),
+                ),
+                _ => Patience::None,
+            };
+            let poller = |follower| Poller::new(follower, patience, peer).expect(CARRIED);
+            let pollers = followers(plan).into_iter().map(poller).collect();
+            exchange::<T, Poller<TcpStream, T>>(plan, start, pollers)
+        }
+        Workload::Duplex { .. } => {
+            let players = slots.zip(players(plan));
+            let player = |(slot, player)| HttpPlayer::new(player, slot, peer).expect(CARRIED);
+            exchange::<T, HttpPlayer<TcpStream, T>>(plan, start, players.map(player).collect())
+        }
+        Workload::Fanout { .. } => unreachable!("{CARRIED}"),
+    }
+}
+
+fn exchange<T, W>(
+    plan: &WorkerPlan,
+    start: &Start,
+    workloads: Vec<W>,
+) -> Result<WorkerOutcome, WorkerError>
+where
+    T: Transport<TcpStream> + 'static,
+    W: workload::Workload<T::Prepared> + 'static,
+{
+    worker::run(plan, start, Exchanging::<T, W>::new(workloads))
+}
+
+/// Runs one worker of HTTP/1.1.
+fn run_http1(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, WorkerError> {
+    match plan.workload {
+        Workload::Updates {
+            delivery: Delivery::Sse,
+            updates_per_connection,
+            ..
+        } => follow::<Sse<TcpStream>>(plan, start, updates_per_connection),
+        _ => run::<Http1<TcpStream>>(plan, start),
+    }
+}
+
+/// Runs one worker of WebSocket.
+fn run_websocket(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, WorkerError> {
+    match plan.workload {
+        Workload::Echo { .. } => run::<Ws<TcpStream>>(plan, start),
+        Workload::Updates {
+            updates_per_connection,
+            ..
+        } => follow::<WsUpdates<TcpStream>>(plan, start, updates_per_connection),
+        Workload::Fanout { payload_bytes, .. } => {
+            let members = plan.workload.room_members(plan.connections);
+            let members = members.expect("a fan-out has rooms");
+            let rooms = Rooms::new(members, payload_bytes, plan.seed, plan.connections);
+            worker::run(plan, start, Chatting::new(rooms))
+        }
+        Workload::Duplex { .. } => {
+            let playing = Playing::new(players(plan), plan.seed);
+            worker::run(plan, start, playing)
         }
     }
 }
 
+fn follow<L: Listen<TcpStream> + 'static>(
+    plan: &WorkerPlan,
+    start: &Start,
+    updates_per_connection: Option<u32>,
+) -> Result<WorkerOutcome, WorkerError> {
+    let following = Following::<L>::new(followers(plan), updates_per_connection);
+    worker::run(plan, start, following)
+}
+
+/// Makes the followers of a worker's slots.
+fn followers(plan: &WorkerPlan) -> Vec<Follower> {
+    let Workload::Updates { topics, .. } = plan.workload else {
+        return Vec::new();
+    };
+    let expected = Rc::<RefCell<Expected>>::default();
+    let follower = |slot: &u32| Follower::new(*slot, topics, plan.seed, Rc::clone(&expected));
+    plan.slots.iter().map(follower).collect()
+}
+
+/// Makes the players of a worker's slots.
+fn players(plan: &WorkerPlan) -> Vec<Player> {
+    let Workload::Duplex {
+        ticks_per_second,
+        input_bytes,
+        ..
+    } = plan.workload
+    else {
+        return Vec::new();
+    };
+    let expected = Rc::<RefCell<Expected>>::default();
+    let player = |slot: &u32| {
+        let expected = Rc::clone(&expected);
+        Player::new(*slot, ticks_per_second, input_bytes, plan.seed, expected)
+    };
+    plan.slots.iter().map(player).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use sockrates_core::plan::Plan;
     use sockrates_core::profile;
 
     use super::*;
 
     #[test]
     fn every_embedded_scenario_names_lanes_that_carry_it() {
-        for scenario in profile::scenarios() {
-            for lane in &scenario.lanes {
-                find(lane, &scenario.workload).unwrap();
-            }
+        let plan = Plan::new("all", &profile::scenarios(), 1, 1);
+        for cell in &plan.cells {
+            find(&cell.lane, &cell.workload).unwrap();
         }
     }
 

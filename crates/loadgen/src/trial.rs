@@ -5,18 +5,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
 use sockrates_core::histogram::Histogram;
-use sockrates_core::plan::TrialSpec;
-use sockrates_core::record::{Metric, Operations, Slices, SocketFacts, Spans, UpdateCounts, Wire};
+use sockrates_core::plan::{Cell, TrialSpec};
+use sockrates_core::record::{
+    DuplexCounts, FanoutCounts, LoadCost, Metric, Operations, Slices, SocketFacts, Spans,
+    UpdateCounts, Wire,
+};
 use sockrates_core::scenario::Workload;
-use sockrates_core::schedule::{self, Arrival};
+use sockrates_core::schedule::{self, Arrival, Load as Schedule};
 use sockrates_core::target::ProcessUsage;
 use sockrates_probe::cpu;
 
+use crate::control::Control;
 use crate::dial::{Dialer, facts};
 use crate::registry::{self, LaneError, Port, Row};
 use crate::transport::Peer;
 pub use crate::worker::WorkerError;
-use crate::worker::{Start, WorkerOutcome, WorkerPlan};
+use crate::worker::{Meter, Start, WorkerOutcome, WorkerPlan};
 use crate::workload::Exchanges;
 
 /// The width of a slice of the time course: short enough to show a warm-up, long enough to hold samples.
@@ -31,6 +35,10 @@ pub struct Addresses {
     pub http: SocketAddr,
     /// The floor, if it is served.
     pub tcp: Option<SocketAddr>,
+    /// The server's process, where it may be watched.
+    pub server_pid: Option<u32>,
+    /// Whether nobody else uses the network, so that what it carries is the trial's.
+    pub network_is_own: bool,
 }
 
 /// What the client side of a trial measured.
@@ -54,8 +62,14 @@ pub struct Load {
     pub updates: Option<UpdateCounts>,
     /// What went over the wire, where that is counted.
     pub wire: Option<Wire>,
+    /// What the fanout workload saw.
+    pub fanout: Option<FanoutCounts>,
+    /// What the duplex workload saw.
+    pub duplex: Option<DuplexCounts>,
     /// What the process used.
     pub client: ProcessUsage,
+    /// What the load cost the server and the network.
+    pub cost: Option<LoadCost>,
 }
 
 /// Says why a trial gave no measurement.
@@ -75,6 +89,14 @@ pub enum TrialError {
         /// How it failed.
         failure: sockrates_core::failure::FailureKind,
     },
+    /// The target does not do what the workload needs beside the load: make topics or games, or tell a topic's history.
+    #[error("the target does not serve what `{workload}` needs: {failure}")]
+    Unprepared {
+        /// The workload's name.
+        workload: &'static str,
+        /// How it failed.
+        failure: sockrates_core::failure::FailureKind,
+    },
     /// A worker could not begin.
     #[error(transparent)]
     Worker(#[from] WorkerError),
@@ -90,9 +112,42 @@ pub fn run(
     let target = address(row, addresses).ok_or(TrialError::NoFloor(spec.cell.lane.to_string()))?;
     let dialer = Dialer::new(target, sources);
     let socket = reach(&dialer, target)?;
-    let plans = deal(spec, &dialer, target);
+    let unprepared = |failure| TrialError::Unprepared {
+        workload: spec.cell.workload.name(),
+        failure,
+    };
+    let needs_control = !matches!(spec.cell.workload, Workload::Echo { .. });
+    let mut control = needs_control
+        .then(|| Control::new(&dialer, target.to_string()))
+        .transpose()
+        .map_err(unprepared)?;
+    if let Some(control) = &mut control {
+        control.prepare(spec).map_err(unprepared)?;
+    }
+    let meter = Meter {
+        server_pid: addresses.server_pid,
+        network_is_own: addresses.network_is_own,
+    };
+    let plans = deal(spec, &dialer, target, meter);
     let outcomes = run_workers(row, &plans, &spec.placement.client_cpus)?;
-    Ok(merge(spec, socket, outcomes))
+    let mut whole = merge(outcomes);
+    if let (Workload::Updates { topics, .. }, Some(control), true) = (
+        &spec.cell.workload,
+        &mut control,
+        spec.cell.workload.listens(),
+    ) {
+        let WorkerOutcome {
+            span,
+            end_ns,
+            recorder,
+            ..
+        } = &mut whole;
+        let counted = control.count_lost(*topics, *span, *end_ns, recorder);
+        counted.map_err(unprepared)?;
+        // What was to arrive is what arrived, went wrong or was lost.
+        whole.issued = whole.recorder.accounted();
+    }
+    Ok(finish(spec, socket, whole))
 }
 
 fn address(row: &Row, addresses: Addresses) -> Option<SocketAddr> {
@@ -120,19 +175,29 @@ fn reach(dialer: &Dialer, address: SocketAddr) -> Result<SocketFacts, TrialError
 }
 
 /// Deals connections and arrivals out, round and round, to as many workers as there are CPUs.
-fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr) -> Vec<WorkerPlan> {
+fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> Vec<WorkerPlan> {
     let cell = &spec.cell;
     let timing = cell.timing;
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let length_ns = ns(timing.warm_up_ms) + ns(timing.window_ms);
     let slots = cell.connections;
-    let mut arrivals = schedule::arrivals(&cell.load, slots, length_ns, spec.seed, spec.block);
+    let load = client_load(cell);
+    let mut arrivals = schedule::arrivals(&load, slots, length_ns, spec.seed, spec.block);
     let allowed = spec.stop_after_operations.unwrap_or(u64::MAX);
     arrivals.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-    let is_open = cell.load.offered_per_second(slots).is_some();
+    let is_open = load.offered_per_second(slots).is_some();
     let cpus = u32::try_from(spec.placement.client_cpus.len().max(1)).expect("CPUs are few");
-    let workers = cpus.min(slots);
+    // A room stays together: its books are kept by one worker.
+    let together = cell.workload.room_members(slots).unwrap_or(1);
+    let workers = cpus.min(slots / together);
+    let shares = Shares {
+        together,
+        workers,
+        slots,
+    };
     let plan = |worker: u32| WorkerPlan {
+        connections: slots,
+        meter: (worker == 0).then_some(meter),
         dialer: dialer.clone(),
         peer: Peer {
             host: target.to_string(),
@@ -145,8 +210,8 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr) -> Vec<WorkerPlan
         counts_wire: cell.operations.is_some(),
         seed: spec.seed,
         wait: cell.wait,
-        slots: (worker..slots).step_by(workers as usize).collect(),
-        arrivals: is_open.then(|| share(&arrivals, worker, workers)),
+        slots: shares.slots_of(worker),
+        arrivals: is_open.then(|| shares.arrivals_of(worker, &arrivals)),
         allowed: share_of_count(allowed, worker, workers),
         warm_up_ns: ns(timing.warm_up_ms),
         window_ns: ns(timing.window_ms),
@@ -157,18 +222,59 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr) -> Vec<WorkerPlan
     (0..workers).map(plan).collect()
 }
 
-/// Picks a worker's arrivals: those bound to one of its slots, and its turn of the others.
-fn share(arrivals: &[Arrival], worker: u32, workers: u32) -> Vec<Arrival> {
-    let mut mine = Vec::with_capacity(arrivals.len());
-    for (arrival, turn) in arrivals.iter().zip((0..workers).cycle()) {
-        if arrival.slot.map_or(turn, |slot| slot % workers) == worker {
-            mine.push(Arrival {
-                slot: arrival.slot.map(|slot| slot / workers),
-                ..*arrival
-            });
+/// Returns the load that the client offers: over HTTP a player posts and polls in turn, which is twice as many.
+fn client_load(cell: &Cell) -> Schedule {
+    match (&cell.workload, &cell.load) {
+        (Workload::Duplex { .. }, load @ Schedule::PerClient { rate_per_second }) => {
+            let doubled = Schedule::PerClient {
+                rate_per_second: 2.0 * rate_per_second,
+            };
+            if cell.lane.transport == "websocket" {
+                load.clone()
+            } else {
+                doubled
+            }
         }
+        (_, load) => load.clone(),
     }
-    mine
+}
+
+/// How slots and arrivals are dealt out.
+#[derive(Clone, Copy)]
+struct Shares {
+    /// So many slots in a row stay on one worker.
+    together: u32,
+    workers: u32,
+    slots: u32,
+}
+
+impl Shares {
+    const fn worker_of(self, slot: u32) -> u32 {
+        (slot / self.together) % self.workers
+    }
+
+    fn slots_of(self, worker: u32) -> Vec<u32> {
+        (0..self.slots)
+            .filter(|slot| self.worker_of(*slot) == worker)
+            .collect()
+    }
+
+    /// Picks a worker's arrivals: those bound to one of its slots, renumbered within it, and its turn of the others.
+    fn arrivals_of(self, worker: u32, arrivals: &[Arrival]) -> Vec<Arrival> {
+        let mut mine = Vec::with_capacity(arrivals.len());
+        for (arrival, turn) in arrivals.iter().zip((0..self.workers).cycle()) {
+            if arrival.slot.map_or(turn, |slot| self.worker_of(slot)) == worker {
+                let local = |slot: u32| {
+                    slot / (self.together * self.workers) * self.together + slot % self.together
+                };
+                mine.push(Arrival {
+                    slot: arrival.slot.map(local),
+                    ..*arrival
+                });
+            }
+        }
+        mine
+    }
 }
 
 fn share_of_count(count: u64, worker: u32, workers: u32) -> u64 {
@@ -202,29 +308,33 @@ fn run_workers(
     })
 }
 
-fn merge(spec: &TrialSpec, socket: SocketFacts, outcomes: Vec<WorkerOutcome>) -> Load {
-    let end_ns = outcomes
-        .iter()
-        .map(|outcome| outcome.end_ns)
-        .max()
-        .unwrap_or_default();
+/// Puts the workers' books together.
+fn merge(outcomes: Vec<WorkerOutcome>) -> WorkerOutcome {
     let mut outcomes = outcomes.into_iter();
     let mut whole = outcomes.next().expect("a trial has a worker");
     for other in outcomes {
         whole.recorder.merge(&other.recorder);
         whole.issued.warm_up += other.issued.warm_up;
         whole.issued.window += other.issued.window;
+        whole.end_ns = whole.end_ns.max(other.end_ns);
     }
+    whole
+}
+
+fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
     let WorkerOutcome {
         recorder,
         issued,
         span,
+        end_ns,
         usage,
-        ..
+        cost,
     } = whole;
     let (warm_up, operations) = recorder.operations(issued);
-    let is_updates = matches!(spec.cell.workload, Workload::Updates { .. });
-    let updates = is_updates.then_some(recorder.updates);
+    let workload = &spec.cell.workload;
+    let updates = matches!(workload, Workload::Updates { .. }).then_some(recorder.updates);
+    let fanout = matches!(workload, Workload::Fanout { .. }).then_some(recorder.fanout);
+    let duplex = matches!(workload, Workload::Duplex { .. }).then_some(recorder.duplex);
     let connections_opened = recorder.connections_opened;
     let wire = spec.cell.operations.map(|_| recorder.wire);
     let (histograms, slices) = recorder.into_histograms();
@@ -243,6 +353,9 @@ fn merge(spec: &TrialSpec, socket: SocketFacts, outcomes: Vec<WorkerOutcome>) ->
         slices,
         updates,
         wire,
+        fanout,
+        duplex,
         client: usage,
+        cost,
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sockrates_core::failure::FailureKind;
+use sockrates_core::record::{LoadCost, NetworkCost};
 use sockrates_core::scenario::{Wait, Workload as WorkloadSpec};
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
-use sockrates_probe::{clock, process};
-use tokio::net::TcpStream;
+use sockrates_probe::{clock, process, surroundings};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
@@ -18,11 +18,17 @@ use tokio::task::{spawn_local, yield_now};
 use crate::agenda::{Agenda, Issued, Span};
 use crate::alarm::{Alarm, Ring};
 use crate::dial::Dialer;
-use crate::drive::{Connection, Shared, Slot};
+use crate::drive::Shared;
+#[cfg(test)]
+use crate::drive::Slot;
 use crate::environment::{Environment, Real, Timer};
-use crate::recorder::{Recorder, Scope};
-use crate::transport::{Peer, Transport};
-use crate::workload::{Exchanges, Workload};
+use crate::recorder::{Course, Metrics, Recorder, Scope};
+use crate::transport::Peer;
+#[cfg(test)]
+use crate::transport::Transport;
+use crate::workload::Exchanges;
+#[cfg(test)]
+use crate::workload::Workload;
 
 /// How often the watchdog looks at the deadlines.
 const TICK_NS: u64 = 10_000_000;
@@ -35,6 +41,10 @@ pub(crate) struct WorkerPlan {
     pub(crate) dialer: Dialer,
     pub(crate) peer: Peer,
     pub(crate) workload: WorkloadSpec,
+    /// How many connections the trial has, over all workers.
+    pub(crate) connections: u32,
+    /// What the load costs is read by one worker for all.
+    pub(crate) meter: Option<Meter>,
     pub(crate) exchanges: Exchanges,
     pub(crate) counts_wire: bool,
     pub(crate) seed: u64,
@@ -68,6 +78,74 @@ pub(crate) struct WorkerOutcome {
     pub(crate) end_ns: u64,
     /// The whole process, between this worker's start and its end.
     pub(crate) usage: ProcessUsage,
+    pub(crate) cost: Option<LoadCost>,
+}
+
+/// Reads what both ends and the network use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    /// The server's process, where it is known.
+    pub(crate) server_pid: Option<u32>,
+    /// Whether the network is the trial's own.
+    pub(crate) network_is_own: bool,
+}
+
+impl Meter {
+    fn read(self, now_ns: u64) -> LoadCost {
+        LoadCost {
+            wall_ns: now_ns,
+            server_cpu_ns: self.server_pid.and_then(surroundings::cpu_ns),
+            network: self.network_is_own.then(surroundings::network_cost),
+        }
+    }
+}
+
+/// Returns what was used between two readings.
+fn cost_since(before: &LoadCost, after: &LoadCost) -> LoadCost {
+    let network = before.network.zip(after.network);
+    LoadCost {
+        wall_ns: after.wall_ns - before.wall_ns,
+        server_cpu_ns: before
+            .server_cpu_ns
+            .zip(after.server_cpu_ns)
+            .map(|(before, after)| after.saturating_sub(before)),
+        network: network.map(|(before, after)| NetworkCost {
+            ip_bytes: after.ip_bytes - before.ip_bytes,
+            ip_packets: after.ip_packets - before.ip_packets,
+        }),
+    }
+}
+
+/// What the connections of a worker do.
+pub(crate) trait Part {
+    /// A connection that is opened ahead of the load.
+    type Connection: 'static;
+
+    /// Says what is recorded.
+    fn metrics(&self, plan: &WorkerPlan) -> (Metrics, Course);
+
+    /// Says whether connections are opened ahead of the load.
+    fn opens_ahead(&self, plan: &WorkerPlan) -> bool;
+
+    /// Opens the connection of one slot, by its place within the worker.
+    fn open(
+        &self,
+        environment: &Real,
+        plan: &WorkerPlan,
+        place: usize,
+    ) -> impl Future<Output = Result<Self::Connection, FailureKind>> + 'static;
+
+    /// Sets everyone to work.
+    fn begin(
+        &mut self,
+        plan: &WorkerPlan,
+        connections: Vec<Option<Self::Connection>>,
+        shared: &Rc<Shared<Real>>,
+        crew: &mut Crew,
+    );
+
+    /// Closes the books when the load is over. Returns what was issued, where the agenda does not know it.
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued>;
 }
 
 /// Says why a worker could not begin.
@@ -102,40 +180,32 @@ impl Start {
     }
 }
 
-/// Runs a worker to its end on the calling thread. `make` builds the workload of a slot.
-pub(crate) fn run<T, W>(
+/// Runs a worker to its end on the calling thread.
+pub(crate) fn run<P: Part>(
     plan: &WorkerPlan,
     start: &Start,
-    make: impl Fn(u32) -> W,
-) -> Result<WorkerOutcome, WorkerError>
-where
-    T: Transport<TcpStream> + 'static,
-    W: Workload<T::Prepared> + 'static,
-{
-    // Without the runtime's timers, which are too coarse here (see `timer`).
+    part: P,
+) -> Result<WorkerOutcome, WorkerError> {
+    // Without the runtime's timers, which are too coarse here (see `probe::timer`).
     let runtime = Builder::new_current_thread()
         .enable_io()
         .build_local(LocalOptions::default())?;
-    runtime.block_on(work::<T, W>(plan, start, make))
+    runtime.block_on(work(plan, start, part))
 }
 
-async fn work<T, W>(
+async fn work<P: Part>(
     plan: &WorkerPlan,
     start: &Start,
-    make: impl Fn(u32) -> W,
-) -> Result<WorkerOutcome, WorkerError>
-where
-    T: Transport<TcpStream> + 'static,
-    W: Workload<T::Prepared> + 'static,
-{
+    mut part: P,
+) -> Result<WorkerOutcome, WorkerError> {
     let environment = Real(Rc::new(plan.dialer.clone()));
-    let workloads: Vec<W> = plan.slots.iter().map(|slot| make(*slot)).collect();
-    let opened = open_all::<T>(&environment, plan).await;
+    let opened = open_all(&environment, plan, &part).await;
     // All workers go to the starting line, the unlucky ones too: the others wait for them.
     let start_ns = start.agree();
     let connections = opened?;
     let span = plan.span(start_ns);
-    let mut recorder = Recorder::new(plan.scope(span));
+    let (metrics, course) = part.metrics(plan);
+    let mut recorder = Recorder::new(plan.scope(span, metrics, course));
     recorder.connections_opened = connections.iter().flatten().count() as u64;
     let shared = Rc::new(Shared {
         environment,
@@ -147,29 +217,26 @@ where
         timeout_ns: plan.timeout_ns,
         tick: Notify::new(),
     });
-    let slots = workloads
-        .into_iter()
-        .zip(connections)
-        .zip(&plan.slots)
-        .zip(0..);
-    let slots = slots.map(|(((workload, connection), global), local)| Slot {
-        shared: Rc::clone(&shared),
-        alarm: Rc::default(),
-        local,
-        global: *global,
-        workload,
-        connection,
-        is_connecting: false,
-    });
     let mut timer = shared.environment.timer()?;
     timer.until(start_ns).await?;
     let before = process::usage();
-    let crew = Crew::start(plan.wait, &shared, slots.collect())?;
+    let read = || plan.meter.map(|meter| meter.read(clock::monotonic_ns()));
+    let cost_before = read();
+    let mut crew = Crew::new();
+    part.begin(plan, connections, &shared, &mut crew);
+    crew.pace(plan.wait, &shared)?;
     let end_ns = crew
         .watch(&shared, &mut timer, span.end_ns + plan.drain_ns)
         .await?;
+    let cost = cost_before.zip(read());
     let usage = process::since(&before, &process::usage());
-    Ok(shared.outcome(span, end_ns, usage))
+    let issued = part.settle(&mut shared.recorder.borrow_mut(), end_ns);
+    let outcome = shared.outcome(span, end_ns, usage);
+    Ok(WorkerOutcome {
+        cost: cost.map(|(before, after)| cost_since(&before, &after)),
+        issued: issued.unwrap_or(outcome.issued),
+        ..outcome
+    })
 }
 
 /// Plays one slot in a test's world, until it has finished or `over_ns` has come.
@@ -190,45 +257,40 @@ where
         .unwrap();
     runtime.block_on(async {
         let mut timer = shared.environment.timer().unwrap();
-        let crew = Crew::start(Wait::Blocking, shared, vec![slot]).unwrap();
+        let mut crew = Crew::new();
+        let alarm = Rc::clone(&slot.alarm);
+        crew.spawn(&alarm, slot.drive());
+        crew.pace(Wait::Blocking, shared).unwrap();
         let end_ns = crew.watch(shared, &mut timer, over_ns).await.unwrap();
         shared.outcome(span, end_ns, ProcessUsage::default())
     })
 }
 
-/// Opens all connections that stay open; fails only when not one could be opened.
-async fn open_all<T: Transport<TcpStream> + 'static>(
+/// Opens all connections that stay open, some at a time; fails only when not one could be opened.
+async fn open_all<P: Part>(
     environment: &Real,
     plan: &WorkerPlan,
-) -> Result<Vec<Option<Connection<Real, T>>>, WorkerError> {
-    if plan.exchanges != Exchanges::UNLIMITED {
-        return Ok(plan.slots.iter().map(|_| None).collect());
+    part: &P,
+) -> Result<Vec<Option<P::Connection>>, WorkerError> {
+    let places: Vec<usize> = (0..plan.slots.len()).collect();
+    if !part.opens_ahead(plan) {
+        return Ok(places.iter().map(|_| None).collect());
     }
-    let counts_wire = plan.counts_wire;
-    let tasks = plan.slots.iter().map(|slot| {
-        let (environment, peer, slot) = (environment.clone(), plan.peer.clone(), *slot);
-        spawn_local(async move {
-            let stream = environment.dial(slot).await?;
-            let witness = counts_wire.then(|| environment.witness(&stream)).flatten();
-            Ok(Connection {
-                transport: T::handshake(stream, &peer).await?,
-                witness,
-                left: Exchanges::UNLIMITED.0,
-            })
-        })
-    });
     let mut timer = environment.timer()?;
-    let deadline_ns = environment.now_ns() + plan.timeout_ns;
-    let mut opened = Vec::with_capacity(plan.slots.len());
-    for task in tasks.collect::<Vec<_>>() {
-        let abort = task.abort_handle();
-        opened.push(tokio::select! {
-            result = task => result.expect("opening a connection does not panic"),
-            _ = timer.until(deadline_ns) => {
-                abort.abort();
-                Err(FailureKind::ConnectTimedOut)
-            }
-        });
+    let mut opened = Vec::with_capacity(places.len());
+    for some in places.chunks(OPENED_AT_ONCE) {
+        let deadline_ns = environment.now_ns() + plan.timeout_ns;
+        let open = |place: &usize| spawn_local(part.open(environment, plan, *place));
+        for task in some.iter().map(open).collect::<Vec<_>>() {
+            let abort = task.abort_handle();
+            opened.push(tokio::select! {
+                result = task => result.expect("opening a connection does not panic"),
+                _ = timer.until(deadline_ns) => {
+                    abort.abort();
+                    Err(FailureKind::ConnectTimedOut)
+                }
+            });
+        }
     }
     match opened.iter().find_map(|result| result.as_ref().err()) {
         Some(kind) if opened.iter().all(Result::is_err) => Err(WorkerError::Open(*kind)),
@@ -236,40 +298,42 @@ async fn open_all<T: Transport<TcpStream> + 'static>(
     }
 }
 
+/// Fewer than a server's queue of connections to be accepted holds.
+const OPENED_AT_ONCE: usize = 256;
+
 /// The tasks of a worker while the load is on.
-struct Crew {
+pub(crate) struct Crew {
     alarms: Vec<Rc<Alarm>>,
-    /// Slots that still work, and the news that none does.
+    /// Tasks that still work, and the news that none does.
     working: Rc<Cell<usize>>,
     finished: Rc<Notify>,
 }
 
 impl Crew {
-    fn start<E, T, W>(
-        wait: Wait,
-        shared: &Rc<Shared<E>>,
-        slots: Vec<Slot<E, T, W>>,
-    ) -> std::io::Result<Self>
-    where
-        E: Environment,
-        T: Transport<E::Stream> + 'static,
-        W: Workload<T::Prepared> + 'static,
-    {
-        let crew = Self {
-            alarms: slots.iter().map(|slot| Rc::clone(&slot.alarm)).collect(),
-            working: Rc::new(Cell::new(slots.len())),
+    fn new() -> Self {
+        Self {
+            alarms: Vec::new(),
+            working: Rc::default(),
             finished: Rc::default(),
-        };
-        for slot in slots {
-            let (working, finished) = (Rc::clone(&crew.working), Rc::clone(&crew.finished));
-            spawn_local(async move {
-                slot.drive().await;
-                working.set(working.get() - 1);
-                if working.get() == 0 {
-                    finished.notify_one();
-                }
-            });
         }
+    }
+
+    /// Sets one task to work, which its alarm ends.
+    pub(crate) fn spawn(&mut self, alarm: &Rc<Alarm>, work: impl Future<Output = ()> + 'static) {
+        self.alarms.push(Rc::clone(alarm));
+        self.working.set(self.working.get() + 1);
+        let (working, finished) = (Rc::clone(&self.working), Rc::clone(&self.finished));
+        spawn_local(async move {
+            work.await;
+            working.set(working.get() - 1);
+            if working.get() == 0 {
+                finished.notify_one();
+            }
+        });
+    }
+
+    /// Begins to notice due operations.
+    fn pace<E: Environment>(&self, wait: Wait, shared: &Rc<Shared<E>>) -> std::io::Result<()> {
         match wait {
             Wait::Blocking => {
                 spawn_local(pace(Rc::clone(shared), shared.environment.timer()?));
@@ -278,7 +342,7 @@ impl Crew {
                 spawn_local(spin(Rc::clone(shared)));
             }
         }
-        Ok(crew)
+        Ok(())
     }
 
     /// Watches the deadlines until every slot has finished; at `over_ns` ends those that have not.
@@ -341,13 +405,14 @@ impl WorkerPlan {
         }
     }
 
-    fn scope(&self, span: Span) -> Scope {
+    const fn scope(&self, span: Span, records: Metrics, course: Course) -> Scope {
         Scope {
             span,
             slice_width_ns: self.slice_width_ns,
             is_open_load: self.arrivals.is_some(),
-            opens: self.exchanges != Exchanges::UNLIMITED,
-            has_staleness: matches!(self.workload, WorkloadSpec::Updates { .. }),
+            records,
+            course,
+            connections: self.connections,
         }
     }
 
@@ -373,6 +438,7 @@ impl<E: Environment> Shared<E> {
             span,
             end_ns,
             usage,
+            cost: None,
         }
     }
 }

@@ -49,6 +49,8 @@ fn persistent_lanes_allocate_nothing_per_operation() {
     let addresses = Addresses {
         http: ready.http,
         tcp: ready.tcp,
+        server_pid: None,
+        network_is_own: false,
     };
     for lane in ["tcp-persistent", "http1-persistent", "websocket-persistent"] {
         for load in [

@@ -15,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use rustix::param::clock_ticks_per_second;
 use sockrates_core::histogram::Histogram;
+use sockrates_core::record::NetworkCost;
 use sockrates_core::surroundings::{CpuTimes, NetworkCounters, Surroundings, TaskTimes};
 
 use crate::clock::monotonic_ns;
@@ -397,6 +398,22 @@ fn parse_throttled(cpu_stat: &str) -> Option<u64> {
         .ok()
 }
 
+/// Returns the CPU time of a process so far, threads that have ended left out; `None` when there is no such process.
+pub fn cpu_ns(pid: u32) -> Option<u64> {
+    Some(task_times(pid)?.values().map(|task| task.cpu_ns).sum())
+}
+
+/// Returns what the network namespace of this thread has received so far. On a loopback that is all there is: each
+/// packet is sent once and received once.
+pub fn network_cost() -> NetworkCost {
+    let netstat = text("/proc/thread-self/net/netstat");
+    let received = |name| counter(&netstat, "IpExt:", name);
+    NetworkCost {
+        ip_bytes: received("InOctets"),
+        ip_packets: received("InNoECTPkts") + received("InECT0Pkts") + received("InECT1Pkts"),
+    }
+}
+
 /// Reads the counters since the namespace's start, and the number of connections in `TIME_WAIT` now.
 fn network_counters(snmp: &str, netstat: &str, sockstat: &str) -> NetworkCounters {
     let tcp = |name| counter(snmp, "Tcp:", name);
@@ -616,6 +633,27 @@ UDP: inuse 0 mem 0
         assert!(around.hiccup_max_ns > 0 && around.hiccup_max_ns >= around.hiccup_p99_ns);
         assert!((0.0..=1.0).contains(&around.steal_worst_share));
         assert_eq!(around.clock_steps_back, 0);
+    }
+
+    #[test]
+    fn a_process_has_used_cpu_time() {
+        assert!(cpu_ns(std::process::id()).unwrap() > 0);
+        assert_eq!(cpu_ns(u32::MAX), None);
+    }
+
+    #[test]
+    fn what_the_loopback_carries_is_counted() {
+        let before = network_cost();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        for _ in 0..10 {
+            socket.send_to(&[0; 100], address).unwrap();
+            socket.recv(&mut [0; 100]).unwrap();
+        }
+        let after = network_cost();
+        // Others may use the network as well.
+        assert!(after.ip_bytes - before.ip_bytes >= 10 * 128);
+        assert!(after.ip_packets - before.ip_packets >= 10);
     }
 
     #[test]

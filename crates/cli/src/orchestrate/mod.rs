@@ -33,7 +33,12 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
     let result = match spec.target {
         Target::Fresh { .. } => against_fresh(&spec),
         Target::Running { http, tcp } => {
-            let addresses = Addresses { http, tcp };
+            let addresses = Addresses {
+                http,
+                tcp,
+                server_pid: None,
+                network_is_own: false,
+            };
             watched(None, || trial::run(&spec, addresses, &[]))
                 .map(|(load, around)| (Isolation::None, load, around, None, None))
         }
@@ -90,8 +95,12 @@ fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
         Err(_) => Isolation::FreshAddresses,
     };
     let server = FreshServer::start(spec)?;
+    let addresses = Addresses {
+        network_is_own: isolation == Isolation::NetworkNamespace,
+        ..server.addresses()
+    };
     let load = watched(Some(server.pid()), || {
-        trial::run(spec, server.addresses(), &sources(isolation, spec.index))
+        trial::run(spec, addresses, &sources(isolation, spec.index))
     });
     match server.stop() {
         Ok(usage) => load.map(|(load, around)| (isolation, load, around, Some(usage), None)),
@@ -136,6 +145,9 @@ fn measurement(
         histograms: load.histograms,
         slices: load.slices,
         updates: load.updates,
+        fanout: load.fanout,
+        duplex: load.duplex,
+        cost: load.cost,
         client: load.client,
         server,
         surroundings: None,
@@ -153,7 +165,9 @@ impl From<TrialError> for Broken {
                 }
                 _ => FailedTrial::TargetUnreachable,
             },
-            TrialError::NoFloor(_) => FailedTrial::TargetUnreachable,
+            TrialError::NoFloor(_) | TrialError::Unprepared { .. } => {
+                FailedTrial::TargetUnreachable
+            }
             TrialError::Worker(WorkerError::Setup(_)) => FailedTrial::Environment,
             TrialError::Lane(_) => FailedTrial::Harness,
         };

@@ -7,7 +7,6 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use sockrates_core::document;
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::FailedTrial;
-use sockrates_core::scenario::Workload;
 use sockrates_core::target::{ReadyLine, ServerUsage};
 use sockrates_loadgen::trial::Addresses;
 
@@ -55,6 +54,8 @@ impl FreshServer {
         Addresses {
             http: self.ready.http,
             tcp: self.ready.tcp,
+            server_pid: Some(self.pid()),
+            network_is_own: false,
         }
     }
 
@@ -88,16 +89,6 @@ fn command(spec: &TrialSpec) -> std::io::Result<Command> {
     command.args(["--workers", &cpus.len().max(1).to_string()]);
     if !cpus.is_empty() {
         command.args(["--cpus", &cpus.join(",")]);
-    }
-    if let Workload::Updates {
-        events_per_second,
-        payload_bytes,
-        ..
-    } = spec.cell.workload
-    {
-        command.args(["--events-per-second", &events_per_second.to_string()]);
-        command.args(["--event-bytes", &payload_bytes.to_string()]);
-        command.args(["--event-seed", &spec.seed.to_string()]);
     }
     if let Target::Fresh { arguments } = &spec.target {
         command.args(arguments);

@@ -9,7 +9,7 @@ use sockrates_core::schedule::{Load, arrivals};
 use super::*;
 use crate::agenda::Span;
 use crate::environment::manual::Manual;
-use crate::recorder::Scope;
+use crate::recorder::{Course, Scope, exchange_metrics};
 use crate::transport::{Reply, Request};
 use crate::worker::crew_of_one;
 
@@ -119,8 +119,9 @@ fn play(
         span: SPAN,
         slice_width_ns: 50 * MS,
         is_open_load,
-        opens,
-        has_staleness: false,
+        records: exchange_metrics(is_open_load, opens),
+        course: Course::Operations,
+        connections: 1,
     };
     let shared = Rc::new(Shared {
         environment: world.clone(),

@@ -60,6 +60,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
             .map_err(|error| FailureKind::of_io(&error))?;
         let head = self.final_head().await?;
         reply.status(head.status)?;
+        if let Some(sequence) = head.news {
+            reply.head(sequence);
+        }
         match head.body {
             Body::Length(length) => self.counted(length, reply).await?,
             Body::Chunked => self.chunked(reply).await?,
@@ -215,13 +218,61 @@ fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::
             out.extend_from_slice(payload);
             Ok(())
         }
-        Request::Poll { since } => {
-            let (path, topic) = (target::UPDATES_POLL, target::DEFAULT_TOPIC);
-            write!(
-                out,
-                "GET {path}?topic={topic}&since={since} HTTP/1.1\r\nHost: {host}\r\n"
-            )?;
-            write!(out, "{close}\r\n")
+        Request::Poll { .. } | Request::Snapshot { .. } => {
+            out.extend_from_slice(b"GET ");
+            write_target(request, out)?;
+            write!(out, " HTTP/1.1\r\nHost: {host}\r\n{close}\r\n")
         }
+        Request::Input { input, .. } => {
+            out.extend_from_slice(b"POST ");
+            write_target(request, out)?;
+            let length = input.len();
+            write!(out, " HTTP/1.1\r\nHost: {host}\r\n")?;
+            write!(out, "Content-Length: {length}\r\n{close}\r\n")?;
+            out.extend_from_slice(input);
+            Ok(())
+        }
+        Request::Put { target } => {
+            write!(out, "PUT {target} HTTP/1.1\r\nHost: {host}\r\n")?;
+            write!(out, "Content-Length: 0\r\n{close}\r\n")
+        }
+    }
+}
+
+/// Writes path and query of a request that says everything in them.
+pub(super) fn write_target(request: &Request<'_>, out: &mut Vec<u8>) -> std::io::Result<()> {
+    match request {
+        Request::Poll {
+            topic,
+            since,
+            timeout_ms,
+        } => {
+            let path = match timeout_ms {
+                None => target::UPDATES_POLL,
+                Some(_) => target::UPDATES_LONG_POLL,
+            };
+            write!(out, "{path}?topic={topic}")?;
+            if let Some(since) = since {
+                write!(out, "&since={since}")?;
+            }
+            if let Some(timeout_ms) = timeout_ms {
+                write!(out, "&timeout_ms={timeout_ms}")?;
+            }
+            Ok(())
+        }
+        Request::Input { game, player, .. } => {
+            let path = target::DUPLEX_INPUT;
+            write!(out, "{path}?game={game}&player={player}")
+        }
+        Request::Snapshot {
+            game,
+            player,
+            since,
+        } => {
+            let path = target::DUPLEX_SNAPSHOT;
+            write!(out, "{path}?game={game}&player={player}&since={since}")
+        }
+        Request::Put { target } => write!(out, "{target}"),
+        Request::Echo { .. } => write!(out, "{}", target::ECHO),
     }
 }

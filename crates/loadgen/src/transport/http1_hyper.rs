@@ -16,6 +16,7 @@ use sockrates_core::lane::Lifecycle;
 use sockrates_core::target;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::http1::write_target;
 use super::{Peer, Reply, Request, Transport};
 
 type Driver<S> = Pin<Box<Connection<TokioIo<S>, Full<Bytes>>>>;
@@ -50,12 +51,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Transport<S> for HyperHttp1<S>
                 prepared.uri = Uri::from_static(target::ECHO);
                 prepared.body = Bytes::copy_from_slice(payload);
             }
-            Request::Poll { since } => {
-                let (path, topic) = (target::UPDATES_POLL, target::DEFAULT_TOPIC);
+            Request::Poll { .. } => {
+                let mut target = Vec::new();
+                write_target(request, &mut target).ok()?;
                 prepared.method = Method::GET;
-                prepared.uri = format!("{path}?topic={topic}&since={since}").parse().ok()?;
+                prepared.uri = Uri::try_from(target).ok()?;
                 prepared.body = Bytes::new();
             }
+            // A control is for what it controls.
+            Request::Input { .. } | Request::Snapshot { .. } | Request::Put { .. } => return None,
         }
         Some(())
     }
@@ -79,6 +83,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Transport<S> for HyperHttp1<S>
             sender.ready().await?;
             let response = sender.send_request(request.assemble()).await?;
             let status = reply.status(response.status().as_u16());
+            let head = response.headers().get(target::HEAD_HEADER);
+            if let Some(sequence) = head.and_then(|head| head.to_str().ok()?.parse().ok()) {
+                reply.head(sequence);
+            }
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 if let Some(data) = frame?.data_ref() {

@@ -6,6 +6,8 @@ pub mod http1;
 pub mod http1_hyper;
 mod prefixed;
 pub mod response;
+mod shared;
+pub mod sse;
 pub mod tcp;
 pub mod websocket;
 
@@ -25,10 +27,37 @@ pub enum Request<'a> {
         /// Chooses the masking key, where there is one: each message of a ring has its own.
         mask: [u8; 4],
     },
-    /// The updates of the default topic after this sequence number.
+    /// The updates of a topic after a sequence number.
     Poll {
-        /// The last sequence number already known; 0 for none.
+        /// The topic.
+        topic: &'a str,
+        /// The last sequence number already known; `None` begins with the present.
+        since: Option<u64>,
+        /// How long the server may wait until there is one; `None` has it answer at once.
+        timeout_ms: Option<u32>,
+    },
+    /// A player's input to a game.
+    Input {
+        /// The game.
+        game: &'a str,
+        /// The player.
+        player: &'a str,
+        /// The input.
+        input: &'a [u8],
+    },
+    /// The latest snapshot of a game for a player.
+    Snapshot {
+        /// The game.
+        game: &'a str,
+        /// The player.
+        player: &'a str,
+        /// The last tick already known; 0 for none.
         since: u64,
+    },
+    /// Makes a topic or a game.
+    Put {
+        /// Path and query.
+        target: &'a str,
     },
 }
 
@@ -45,6 +74,8 @@ pub struct Peer {
 pub trait Reply {
     /// Takes the status, in protocols that have one (an HTTP status code).
     fn status(&mut self, status: u16) -> Result<(), FailureKind>;
+    /// Takes the sequence of the topic's latest update, where the reply says it.
+    fn head(&mut self, _sequence: u64) {}
     /// Takes the next bytes of the content.
     fn feed(&mut self, chunk: &[u8]);
     /// Judges the whole; called once, when the reply has ended.
@@ -79,6 +110,25 @@ pub trait Transport<S>: Sized {
 
     /// Waits until the server has closed its side, as it does first after a last request.
     async fn close(self) -> Result<(), FailureKind>;
+}
+
+/// A connection over which the server speaks first.
+#[expect(
+    async_fn_in_trait,
+    reason = "a worker is one thread: its futures need not be Send"
+)]
+pub trait Listen<S>: Sized {
+    /// Asks for the updates of a topic after a sequence number, or from now on. Returns the sequence after which they
+    /// begin, if the server says so.
+    async fn follow(
+        stream: S,
+        peer: &Peer,
+        topic: &str,
+        since: Option<u64>,
+    ) -> Result<(Self, Option<u64>), FailureKind>;
+
+    /// Waits for the next update and returns its line. Once given up, the connection is of no further use.
+    async fn next_update(&mut self) -> Result<&[u8], FailureKind>;
 }
 
 /// The reply to an echo: the request's payload, with a status of success if there is one.

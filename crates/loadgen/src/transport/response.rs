@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 use sockrates_core::failure::FailureKind;
+use sockrates_core::target;
 
 /// More headers than any honest small reply has.
 const MAX_HEADERS: usize = 64;
@@ -20,6 +21,8 @@ pub struct Head {
     pub body: Body,
     /// Whether the server will close the connection after this response.
     pub closes: bool,
+    /// The sequence of the topic's latest update, where it is said.
+    pub news: Option<u64>,
 }
 
 /// How a response's body ends (RFC 9112 section 6.3).
@@ -56,6 +59,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, FailureKind> {
         status,
         body,
         closes: closes || body == Body::UntilClose,
+        news: fields.news,
     }))
 }
 
@@ -66,6 +70,7 @@ struct Fields {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    news: Option<u64>,
 }
 
 impl Fields {
@@ -79,6 +84,11 @@ impl Fields {
                     fields.set_encoding(value)?;
                 }
                 10 if name.eq_ignore_ascii_case("connection") => fields.set_connection(value),
+                16 if name.eq_ignore_ascii_case(target::HEAD_HEADER) => {
+                    fields.news = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|text| text.parse().ok());
+                }
                 _ => {}
             }
         }

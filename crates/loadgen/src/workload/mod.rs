@@ -1,7 +1,9 @@
 //! What the clients do. A workload belongs to one connection: it says what to send next and judges
 //! what comes back.
 
+pub(crate) mod chat;
 pub mod echo;
+pub(crate) mod game;
 pub mod updates;
 
 use crate::recorder::Recorder;

@@ -19,6 +19,8 @@ pub(crate) fn addresses(server: &Server) -> Addresses {
     Addresses {
         http: ready.http,
         tcp: ready.tcp,
+        server_pid: None,
+        network_is_own: false,
     }
 }
 
@@ -26,6 +28,8 @@ pub(crate) fn both(address: SocketAddr) -> Addresses {
     Addresses {
         http: address,
         tcp: Some(address),
+        server_pid: None,
+        network_is_own: false,
     }
 }
 

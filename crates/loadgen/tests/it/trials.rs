@@ -66,55 +66,6 @@ fn workers_share_a_trial_without_losing_an_operation() {
 }
 
 #[test]
-fn polling_clients_see_every_update_once() {
-    let publisher = Publisher {
-        events_per_second: 400.0,
-        payload_bytes: 32,
-        seed: 7,
-    };
-    let server = Server::start(&Config {
-        publisher,
-        ..Config::default()
-    })
-    .unwrap();
-    for name in [
-        "http1-per-request",
-        "http1-persistent",
-        "http1-persistent@hyper",
-    ] {
-        let mut spec = echo(&lane(name), 0, u64::MAX);
-        spec.cell.connections = 3;
-        spec.cell.workload = Workload::Updates {
-            delivery: Delivery::ShortPoll,
-            events_per_second: 400.0,
-            payload_bytes: 32,
-        };
-        spec.cell.load = LoadModel::Interval { interval_ms: 20 };
-        spec.cell.timing = Timing {
-            warm_up_ms: 100,
-            window_ms: 400,
-            ..spec.cell.timing
-        };
-        let load = run(spec, addresses(&server)).unwrap();
-        let updates = load.updates.unwrap();
-        assert_eq!(
-            load.operations.failed_total(),
-            0,
-            "{name}: {:?}",
-            load.operations
-        );
-        assert_eq!(load.operations.verified, 60, "three clients, 20 polls each");
-        assert_eq!((updates.missed, updates.repeated), (0, 0), "{name}");
-        assert!(updates.received > 0);
-        assert_eq!(
-            load.histograms[&Metric::Staleness].count(),
-            updates.received
-        );
-    }
-    server.stop();
-}
-
-#[test]
 fn a_target_that_is_down_is_named() {
     let closed = TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -18,15 +18,24 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const MAX_HEAD_BYTES: usize = 4096;
 const MAX_HEADERS: usize = 32;
 
-/// Asks for the upgrade, checks the answer, and returns what came behind it.
+/// What an upgrade gave.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    /// What came behind the answer.
+    pub(super) early: Bytes,
+    /// The sequence of the topic's latest update, where it is said.
+    pub(super) news: Option<u64>,
+}
+
+/// Asks for the upgrade at a path with its query, and checks the answer.
 pub(super) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     host: &str,
-) -> Result<Bytes, FailureKind> {
+    target: &str,
+) -> Result<Upgraded, FailureKind> {
     let key = generate_key();
-    let path = target::WS_ECHO;
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
     );
     stream
@@ -37,8 +46,11 @@ pub(super) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     let mut filled = 0;
     loop {
         filled += read_some(stream, &mut buffer[filled..]).await?;
-        if let Some(length) = check(&buffer[..filled], &accept(&key))? {
-            return Ok(Bytes::copy_from_slice(&buffer[length..filled]));
+        if let Some((length, news)) = check(&buffer[..filled], &accept(&key))? {
+            return Ok(Upgraded {
+                early: Bytes::copy_from_slice(&buffer[length..filled]),
+                news,
+            });
         }
         if filled == MAX_HEAD_BYTES {
             return Err(FailureKind::Protocol);
@@ -51,8 +63,8 @@ fn accept(key: &str) -> String {
     BASE64.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-/// Returns the length of the answer's head; `None` when it is not complete yet.
-fn check(bytes: &[u8], accept: &str) -> Result<Option<usize>, FailureKind> {
+/// Returns the length of the answer's head, and the latest update it names; `None` when it is not complete yet.
+fn check(bytes: &[u8], accept: &str) -> Result<Option<(usize, Option<u64>)>, FailureKind> {
     let mut headers = [EMPTY_HEADER; MAX_HEADERS];
     let mut response = Response::new(&mut headers);
     let parsed = response.parse(bytes).map_err(|_| FailureKind::Protocol)?;
@@ -68,7 +80,9 @@ fn check(bytes: &[u8], accept: &str) -> Result<Option<usize>, FailureKind> {
         && values(headers, "sec-websocket-extensions").next().is_none()
         && values(headers, "sec-websocket-protocol").next().is_none();
     if agrees {
-        Ok(Some(length))
+        let news = values(headers, target::HEAD_HEADER).next();
+        let news = news.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+        Ok(Some((length, news)))
     } else {
         Err(FailureKind::HandshakeRefused)
     }
@@ -93,14 +107,16 @@ mod tests {
     const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-    fn answer(text: &str) -> Result<Option<usize>, FailureKind> {
+    fn answer(text: &str) -> Result<Option<(usize, Option<u64>)>, FailureKind> {
         // The key and its answer of RFC 6455 section 1.3.
         check(text.as_bytes(), &accept("dGhlIHNhbXBsZSBub25jZQ=="))
     }
 
     #[test]
     fn the_answer_of_the_standard_is_accepted() {
-        assert_eq!(answer(GOOD), Ok(Some(GOOD.len())));
+        assert_eq!(answer(GOOD), Ok(Some((GOOD.len(), None))));
+        let news = GOOD.replacen("\r\n\r\n", "\r\nX-Sockrates-Head: 7\r\n\r\n", 1);
+        assert_eq!(answer(&news), Ok(Some((news.len(), Some(7)))));
         assert_eq!(answer(&GOOD[..GOOD.len() - 1]), Ok(None));
     }
 

@@ -3,10 +3,12 @@
 //! client must.
 
 mod handshake;
+pub mod listen;
 
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError, unmask};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
+use sockrates_core::target;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::prefixed::Prefixed;
@@ -60,12 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
     }
 
     async fn handshake(mut stream: S, peer: &Peer) -> Result<Self, FailureKind> {
-        let early = handshake::upgrade(&mut stream, &peer.host).await?;
-        let mut websocket = WebSocket::after_handshake(Prefixed::new(early, stream), Role::Client);
-        websocket.set_auto_apply_mask(false);
-        websocket.set_auto_close(false);
-        websocket.set_auto_pong(false);
-        Ok(Self(websocket))
+        let upgraded = handshake::upgrade(&mut stream, &peer.host, target::WS_ECHO).await?;
+        Ok(Self(client(Prefixed::new(upgraded.early, stream))))
     }
 
     async fn exchange<R: Reply>(
@@ -116,6 +114,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
             }
         }
     }
+}
+
+/// Makes a WebSocket of which nothing happens by itself.
+fn client<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocket<S> {
+    let mut websocket = WebSocket::after_handshake(stream, Role::Client);
+    websocket.set_auto_apply_mask(false);
+    websocket.set_auto_close(false);
+    websocket.set_auto_pong(false);
+    websocket
 }
 
 /// Control frames carry nothing worth hiding from a proxy; any key but zero will do.

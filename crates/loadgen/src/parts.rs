@@ -1,0 +1,352 @@
+//! The parts that connections play: exchanging messages, following topics, chatting in rooms, playing a game.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::rc::Rc;
+
+use sockrates_core::failure::FailureKind;
+use sockrates_core::record::Metric;
+use sockrates_core::scenario::Workload as Spec;
+use sockrates_core::target;
+use tokio::net::TcpStream;
+
+use crate::agenda::Issued;
+use crate::alarm::Alarm;
+use crate::drive::{Connection, Shared, Slot};
+use crate::environment::{Environment, Real};
+use crate::listen::Subscriber;
+use crate::recorder::{Course, Metrics, Recorder, exchange_metrics};
+use crate::transport::websocket::listen::{self, Ear, Mouth};
+use crate::transport::{Listen, Transport};
+use crate::worker::{Crew, Part, WorkerPlan};
+use crate::workload::chat::{self, Member, Rooms};
+use crate::workload::game::{self, Player};
+use crate::workload::updates::Follower;
+use crate::workload::{Exchanges, Workload};
+
+/// What a player sees of a game.
+const GAME_METRICS: &[Metric] = &[
+    Metric::Staleness,
+    Metric::TickLag,
+    Metric::TickJitter,
+    Metric::InputToSnapshot,
+];
+
+/// Requests and replies, driven by the loop of [`crate::drive`].
+pub(crate) struct Exchanging<T, W> {
+    workloads: Vec<W>,
+    transport: PhantomData<T>,
+}
+
+impl<T, W> Exchanging<T, W> {
+    /// Makes it of the workloads of a worker's slots.
+    pub(crate) fn new(workloads: Vec<W>) -> Self {
+        Self {
+            workloads,
+            transport: PhantomData,
+        }
+    }
+}
+
+impl<T, W> Part for Exchanging<T, W>
+where
+    T: Transport<TcpStream> + 'static,
+    W: Workload<T::Prepared> + 'static,
+{
+    type Connection = Connection<Real, T>;
+
+    fn metrics(&self, plan: &WorkerPlan) -> (Metrics, Course) {
+        let opens = plan.exchanges != Exchanges::UNLIMITED;
+        let exchange = exchange_metrics(plan.arrivals.is_some(), opens);
+        let metrics = match plan.workload {
+            Spec::Echo { .. } | Spec::Fanout { .. } => exchange,
+            Spec::Updates { .. } => exchange.and(&[Metric::Staleness]),
+            Spec::Duplex { .. } => exchange.and(GAME_METRICS),
+        };
+        (metrics, Course::Operations)
+    }
+
+    fn opens_ahead(&self, plan: &WorkerPlan) -> bool {
+        plan.exchanges == Exchanges::UNLIMITED
+    }
+
+    fn open(
+        &self,
+        environment: &Real,
+        plan: &WorkerPlan,
+        place: usize,
+    ) -> impl Future<Output = Result<Self::Connection, FailureKind>> + 'static {
+        let (environment, peer) = (environment.clone(), plan.peer.clone());
+        let (slot, counts_wire) = (plan.slots[place], plan.counts_wire);
+        async move {
+            let stream = environment.dial(slot).await?;
+            let witness = counts_wire.then(|| environment.witness(&stream)).flatten();
+            Ok(Connection {
+                transport: T::handshake(stream, &peer).await?,
+                witness,
+                left: Exchanges::UNLIMITED.0,
+            })
+        }
+    }
+
+    fn begin(
+        &mut self,
+        plan: &WorkerPlan,
+        connections: Vec<Option<Self::Connection>>,
+        shared: &Rc<Shared<Real>>,
+        crew: &mut Crew,
+    ) {
+        let workloads = self.workloads.drain(..);
+        let slots = workloads.zip(connections).zip(&plan.slots).zip(0..);
+        for (((workload, connection), global), local) in slots {
+            let alarm = Rc::<Alarm>::default();
+            let slot = Slot {
+                shared: Rc::clone(shared),
+                alarm: Rc::clone(&alarm),
+                local,
+                global: *global,
+                workload,
+                connection,
+                is_connecting: false,
+            };
+            crew.spawn(&alarm, slot.drive());
+        }
+    }
+
+    fn settle(&mut self, _recorder: &mut Recorder, _end_ns: u64) -> Option<Issued> {
+        None
+    }
+}
+
+/// Clients that listen for updates.
+pub(crate) struct Following<L> {
+    followers: Vec<Follower>,
+    updates_per_connection: Option<u32>,
+    listener: PhantomData<L>,
+}
+
+impl<L> Following<L> {
+    /// Makes it of the followers of a worker's slots.
+    pub(crate) fn new(followers: Vec<Follower>, updates_per_connection: Option<u32>) -> Self {
+        Self {
+            followers,
+            updates_per_connection,
+            listener: PhantomData,
+        }
+    }
+}
+
+impl<L: Listen<TcpStream> + 'static> Part for Following<L> {
+    type Connection = (L, Option<u64>);
+
+    fn metrics(&self, _plan: &WorkerPlan) -> (Metrics, Course) {
+        let metrics = Metrics::default().and(&[Metric::Staleness]);
+        (metrics, Course::News(Metric::Staleness))
+    }
+
+    fn opens_ahead(&self, _plan: &WorkerPlan) -> bool {
+        true
+    }
+
+    fn open(
+        &self,
+        environment: &Real,
+        plan: &WorkerPlan,
+        place: usize,
+    ) -> impl Future<Output = Result<Self::Connection, FailureKind>> + 'static {
+        let (environment, peer) = (environment.clone(), plan.peer.clone());
+        let (slot, topic) = (plan.slots[place], self.followers[place].topic.clone());
+        async move {
+            let stream = environment.dial(slot).await?;
+            L::follow(stream, &peer, &topic, None).await
+        }
+    }
+
+    fn begin(
+        &mut self,
+        plan: &WorkerPlan,
+        connections: Vec<Option<Self::Connection>>,
+        shared: &Rc<Shared<Real>>,
+        crew: &mut Crew,
+    ) {
+        let followers = self.followers.drain(..);
+        for ((mut follower, opened), global) in followers.zip(connections).zip(&plan.slots) {
+            let alarm = Rc::<Alarm>::default();
+            let connection = opened.map(|(connection, head)| {
+                let mut recorder = shared.recorder.borrow_mut();
+                recorder.updates.requests += 1;
+                if let Some(head) = head {
+                    follower.begin_after(head);
+                    recorder.followed[*global as usize] = head;
+                }
+                connection
+            });
+            let subscriber = Subscriber {
+                shared: Rc::clone(shared),
+                alarm: Rc::clone(&alarm),
+                global: *global,
+                follower,
+                connection,
+                updates_per_connection: self.updates_per_connection,
+            };
+            crew.spawn(&alarm, subscriber.listen());
+        }
+    }
+
+    fn settle(&mut self, _recorder: &mut Recorder, _end_ns: u64) -> Option<Issued> {
+        None
+    }
+}
+
+type Ends = (Ear<TcpStream>, Mouth<TcpStream>);
+
+/// Opens a WebSocket of two ends.
+async fn open_ends(
+    environment: Real,
+    peer: crate::transport::Peer,
+    slot: u32,
+    target: String,
+) -> Result<Ends, FailureKind> {
+    let stream = environment.dial(slot).await?;
+    let (ear, mouth, _) = listen::open(stream, &peer, &target).await?;
+    Ok((ear, mouth))
+}
+
+/// Members of rooms.
+pub(crate) struct Chatting {
+    rooms: Rc<Rooms>,
+}
+
+impl Chatting {
+    /// Makes it of a trial's rooms.
+    pub(crate) fn new(rooms: Rooms) -> Self {
+        Self {
+            rooms: Rc::new(rooms),
+        }
+    }
+}
+
+impl Part for Chatting {
+    type Connection = Ends;
+
+    fn metrics(&self, _plan: &WorkerPlan) -> (Metrics, Course) {
+        let metrics = Metrics::default().and(&[
+            Metric::Delivery,
+            Metric::DeliverySpread,
+            Metric::ScheduleLag,
+        ]);
+        (metrics, Course::News(Metric::Delivery))
+    }
+
+    fn opens_ahead(&self, _plan: &WorkerPlan) -> bool {
+        true
+    }
+
+    fn open(
+        &self,
+        environment: &Real,
+        plan: &WorkerPlan,
+        place: usize,
+    ) -> impl Future<Output = Result<Ends, FailureKind>> + 'static {
+        let slot = plan.slots[place];
+        let target = format!("{}{}", target::WS_ROOM, self.rooms.name(slot));
+        open_ends(environment.clone(), plan.peer.clone(), slot, target)
+    }
+
+    fn begin(
+        &mut self,
+        plan: &WorkerPlan,
+        connections: Vec<Option<Ends>>,
+        shared: &Rc<Shared<Real>>,
+        crew: &mut Crew,
+    ) {
+        for ((ends, global), local) in connections.into_iter().zip(&plan.slots).zip(0..) {
+            let Some((ear, mouth)) = ends else { continue };
+            let (hears, talks) = (Rc::<Alarm>::default(), Rc::<Alarm>::default());
+            let member = Member::new(Rc::clone(&self.rooms), *global);
+            let listening = member.listen(Rc::clone(shared), Rc::clone(&hears), ear);
+            crew.spawn(&hears, listening);
+            let (rooms, shared) = (Rc::clone(&self.rooms), Rc::clone(shared));
+            let talking = chat::talk(rooms, shared, Rc::clone(&talks), mouth, local, *global);
+            crew.spawn(&talks, talking);
+        }
+    }
+
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
+        Some(self.rooms.settle(recorder, end_ns))
+    }
+}
+
+/// Players over WebSockets.
+pub(crate) struct Playing {
+    players: Vec<Rc<RefCell<Player>>>,
+    masks: Rc<Vec<[u8; 4]>>,
+}
+
+impl Playing {
+    /// Makes it of the players of a worker's slots.
+    pub(crate) fn new(players: Vec<Player>, run_seed: u64) -> Self {
+        let players = players.into_iter().map(RefCell::new).map(Rc::new);
+        Self {
+            players: players.collect(),
+            masks: Rc::new(chat::masks(run_seed)),
+        }
+    }
+}
+
+impl Part for Playing {
+    type Connection = Ends;
+
+    fn metrics(&self, _plan: &WorkerPlan) -> (Metrics, Course) {
+        let metrics = Metrics::default().and(GAME_METRICS);
+        let metrics = metrics.and(&[Metric::ScheduleLag]);
+        (metrics, Course::News(Metric::InputToSnapshot))
+    }
+
+    fn opens_ahead(&self, _plan: &WorkerPlan) -> bool {
+        true
+    }
+
+    fn open(
+        &self,
+        environment: &Real,
+        plan: &WorkerPlan,
+        place: usize,
+    ) -> impl Future<Output = Result<Ends, FailureKind>> + 'static {
+        let slot = plan.slots[place];
+        let (path, game, name) = (target::WS_DUPLEX, game::GAME, game::player_name(slot));
+        let target = format!("{path}?game={game}&player={name}");
+        open_ends(environment.clone(), plan.peer.clone(), slot, target)
+    }
+
+    fn begin(
+        &mut self,
+        _plan: &WorkerPlan,
+        connections: Vec<Option<Ends>>,
+        shared: &Rc<Shared<Real>>,
+        crew: &mut Crew,
+    ) {
+        for ((ends, player), local) in connections.into_iter().zip(&self.players).zip(0..) {
+            let Some((ear, mouth)) = ends else { continue };
+            let (sees, plays) = (Rc::<Alarm>::default(), Rc::<Alarm>::default());
+            let watching = game::watch(Rc::clone(player), Rc::clone(shared), Rc::clone(&sees), ear);
+            crew.spawn(&sees, watching);
+            let playing = game::play(
+                Rc::clone(player),
+                Rc::clone(shared),
+                Rc::clone(&plays),
+                mouth,
+                Rc::clone(&self.masks),
+                local,
+            );
+            crew.spawn(&plays, playing);
+        }
+    }
+
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
+        for player in &self.players {
+            player.borrow_mut().settle(recorder, end_ns);
+        }
+        None
+    }
+}

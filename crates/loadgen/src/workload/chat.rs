@@ -1,0 +1,233 @@
+//! `fanout`: the members of rooms send at their own pace, and every member gets a copy of every message of its room.
+//!
+//! A message is `SENDER NUMBER INTENDED_NS PAYLOAD`: who sent it, counted by each sender from 1 on, and the instant at
+//! which it was due. Its payload is one of a few, so that checking a copy costs a comparison. A ledger holds what became
+//! of each message; a room is on one worker, so that the ledger sees all copies.
+
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+
+use rand::Rng;
+use sockrates_core::failure::FailureKind;
+use sockrates_core::payload::{self, PayloadKind};
+use sockrates_core::record::Metric;
+use sockrates_core::seed;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::agenda::Issued;
+use crate::alarm::Alarm;
+use crate::drive::Shared;
+use crate::environment::Environment;
+use crate::recorder::Recorder;
+use crate::transport::websocket::listen::{Ear, Mouth};
+
+/// What the members of a worker have in common.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    /// Members per room.
+    members: u32,
+    payloads: Vec<Vec<u8>>,
+    masks: Vec<[u8; 4]>,
+    ledger: RefCell<Vec<Vec<Copies>>>,
+}
+
+/// What became of one message.
+#[derive(Clone, Copy, Debug)]
+struct Copies {
+    intended_ns: u64,
+    first_ns: u64,
+    last_ns: u64,
+    received: u32,
+}
+
+/// One member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    rooms: Rc<Rooms>,
+    /// The number within the trial.
+    global: u32,
+    /// The last message's number of each member of the room, by its place in it.
+    heard: Vec<u64>,
+}
+
+impl Rooms {
+    /// Makes the rooms of a trial with so many connections.
+    pub(crate) fn new(members: u32, payload_bytes: u32, run_seed: u64, connections: u32) -> Self {
+        let payload =
+            |index| payload::generate(PayloadKind::Text, payload_bytes as usize, run_seed, index);
+        Self {
+            members,
+            payloads: (0..payload::RING as u64).map(payload).collect(),
+            masks: masks(run_seed),
+            ledger: RefCell::new(vec![Vec::new(); connections as usize]),
+        }
+    }
+
+    /// Returns the name of a member's room.
+    pub(crate) fn name(&self, member: u32) -> String {
+        format!("r{}", member / self.members)
+    }
+
+    /// Closes the books: every message that was sent has as many copies as its room has members, or some are missing.
+    pub(crate) fn settle(&self, recorder: &mut Recorder, end_ns: u64) -> Issued {
+        let mut issued = Issued::default();
+        for message in self.ledger.borrow().iter().flatten() {
+            let missing = u64::from(self.members.saturating_sub(message.received));
+            recorder.unfinished_many(missing, message.intended_ns, end_ns);
+            if !recorder.is_in_window(message.intended_ns) {
+                issued.warm_up += u64::from(self.members);
+                continue;
+            }
+            issued.window += u64::from(self.members);
+            recorder.fanout.sent += 1;
+            recorder.fanout.missing += missing;
+            if missing == 0 {
+                let spread_ns = message.last_ns - message.first_ns;
+                recorder.lasted(Metric::DeliverySpread, message.intended_ns, spread_ns);
+            }
+        }
+        issued
+    }
+
+    /// Notes that a message goes out; returns its number.
+    fn send(&self, sender: u32, intended_ns: u64) -> u64 {
+        let messages = &mut self.ledger.borrow_mut()[sender as usize];
+        messages.push(Copies {
+            intended_ns,
+            first_ns: 0,
+            last_ns: 0,
+            received: 0,
+        });
+        messages.len() as u64
+    }
+
+    fn payload(&self, sender: u32, number: u64) -> &[u8] {
+        let index = u64::from(sender).wrapping_add(number) % self.payloads.len() as u64;
+        &self.payloads[usize::try_from(index).expect("an index of a table in memory")]
+    }
+}
+
+/// Random masking keys, a ring of them.
+pub(crate) fn masks(run_seed: u64) -> Vec<[u8; 4]> {
+    let mut random = seed::stream(run_seed, "mask", 0);
+    (0..payload::RING).map(|_| random.random()).collect()
+}
+
+impl Member {
+    /// Makes a member.
+    pub(crate) fn new(rooms: Rc<Rooms>, global: u32) -> Self {
+        let heard = vec![0; rooms.members as usize];
+        Self {
+            rooms,
+            global,
+            heard,
+        }
+    }
+
+    /// Listens until the alarm says that it is over, or the connection ends: then copies will be missing.
+    pub(crate) async fn listen<E, S>(
+        mut self,
+        shared: Rc<Shared<E>>,
+        alarm: Rc<Alarm>,
+        mut ear: Ear<S>,
+    ) where
+        E: Environment,
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        while let Ok(Ok(message)) = alarm.wait(pin!(ear.hear())).await {
+            let received_ns = shared.environment.now_ns();
+            let recorder = &mut shared.recorder.borrow_mut();
+            if let Err(kind) = self.take(message, received_ns, recorder) {
+                recorder.failed(received_ns, kind);
+            }
+        }
+    }
+
+    /// Notes one copy of a message.
+    fn take(
+        &mut self,
+        message: &[u8],
+        received_ns: u64,
+        recorder: &mut Recorder,
+    ) -> Result<(), FailureKind> {
+        let mut parts = message.splitn(4, |byte| *byte == b' ');
+        let mut number =
+            || -> Option<u64> { std::str::from_utf8(parts.next()?).ok()?.parse().ok() };
+        let wrong = FailureKind::WrongPayload;
+        let sender = number()
+            .and_then(|sender| u32::try_from(sender).ok())
+            .ok_or(wrong)?;
+        let (number, intended_ns) = (number().ok_or(wrong)?, number().ok_or(wrong)?);
+        let rooms = &*self.rooms;
+        let is_member = sender / rooms.members == self.global / rooms.members;
+        if !is_member || parts.next() != Some(rooms.payload(sender, number)) {
+            return Err(wrong);
+        }
+        let mut ledger = rooms.ledger.borrow_mut();
+        let entry = usize::try_from(number.wrapping_sub(1)).ok();
+        let entry = entry.and_then(|entry| ledger.get_mut(sender as usize)?.get_mut(entry));
+        let entry = entry
+            .filter(|entry| entry.intended_ns == intended_ns)
+            .ok_or(wrong)?;
+        let heard = &mut self.heard[(sender % rooms.members) as usize];
+        if number <= *heard {
+            let is_again = number == *heard;
+            let fanout = &mut recorder.fanout;
+            *(if is_again {
+                &mut fanout.repeated
+            } else {
+                &mut fanout.out_of_order
+            }) += 1;
+            if is_again {
+                return Ok(());
+            }
+        }
+        *heard = number.max(*heard);
+        if entry.received == 0 {
+            entry.first_ns = received_ns;
+        }
+        entry.last_ns = received_ns;
+        entry.received += 1;
+        recorder.arrived(Metric::Delivery, intended_ns, received_ns);
+        recorder.verified_since(intended_ns);
+        if recorder.is_in_open_window(intended_ns) {
+            recorder.fanout.received += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Sends what is due, until nothing more is.
+pub(crate) async fn talk<E, S>(
+    rooms: Rc<Rooms>,
+    shared: Rc<Shared<E>>,
+    alarm: Rc<Alarm>,
+    mut mouth: Mouth<S>,
+    local: u32,
+    global: u32,
+) where
+    E: Environment,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    use std::io::Write;
+
+    let mut message = Vec::new();
+    let now_ns = || shared.environment.now_ns();
+    while let Ok(Some(due)) = alarm.wait(pin!(shared.agenda.next(local, now_ns))).await {
+        shared.recorder.borrow_mut().noticed(due);
+        let number = rooms.send(global, due.intended_ns);
+        message.clear();
+        write!(message, "{global} {number} {} ", due.intended_ns)
+            .expect("writing to memory cannot fail");
+        message.extend_from_slice(rooms.payload(global, number));
+        let mask = rooms.masks[usize::try_from(number).unwrap_or(0) % rooms.masks.len()];
+        if !matches!(
+            alarm.wait(pin!(mouth.say(&mut message, mask))).await,
+            Ok(Ok(()))
+        ) {
+            // Its copies will be missing.
+            return;
+        }
+    }
+}
