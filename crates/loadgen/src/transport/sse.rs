@@ -32,6 +32,8 @@ enum Chunk {
     Head,
     Data(u64),
     End,
+    /// The server has nothing more to say.
+    None,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Listen<S> for Sse<S> {
@@ -82,6 +84,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Listen<S> for Sse<S> {
             if self.take_event()? {
                 return Ok(&self.line);
             }
+            if self.chunk == Chunk::None {
+                return Err(FailureKind::PeerClosed);
+            }
             self.read_more().await?;
         }
     }
@@ -96,8 +101,10 @@ impl<S: AsyncRead + Unpin> Sse<S> {
                 Chunk::Head => {
                     match httparse::parse_chunk_size(unused).map_err(|_| FailureKind::Protocol)? {
                         Status::Partial => return Ok(()),
-                        // The server has nothing more to say.
-                        Status::Complete((_, 0)) => return Err(FailureKind::PeerClosed),
+                        Status::Complete((_, 0)) => {
+                            self.from = self.to;
+                            self.chunk = Chunk::None;
+                        }
                         Status::Complete((head, length)) => {
                             self.from += head;
                             self.chunk = Chunk::Data(length);
@@ -116,6 +123,7 @@ impl<S: AsyncRead + Unpin> Sse<S> {
                         Chunk::Data(left)
                     };
                 }
+                Chunk::None => self.from = self.to,
                 Chunk::End => match unused {
                     [b'\r', b'\n', ..] => {
                         self.from += 2;
@@ -218,7 +226,10 @@ mod tests {
                 let length = server.read(&mut request).await.unwrap();
                 assert!(request[..length].ends_with(b"\r\n\r\n"));
                 for part in reply.as_bytes().chunks(piece) {
-                    server.write_all(part).await.unwrap();
+                    if server.write_all(part).await.is_err() {
+                        // The client has heard enough.
+                        return;
+                    }
                     tokio::task::yield_now().await;
                 }
                 drop(server);
