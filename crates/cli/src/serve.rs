@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use sockrates_core::publishing::TopicSpec;
 use sockrates_probe::limits;
 use sockrates_server::faults::{Faults, Padding, Stall, Times};
-use sockrates_server::{Config, Limits, Publisher, Server, StartError};
+use sockrates_server::{Config, Limits, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -55,14 +56,20 @@ pub(crate) struct Arguments {
     /// Seconds a connection may be idle
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs_f64())]
     idle_timeout: f64,
+    /// Updates or messages a subscriber may be behind before it is disconnected
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().subscriber_backlog)]
+    subscriber_backlog: u64,
+    /// Seconds of silence after which a stream of updates says that it is alive
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().keep_alive.as_secs_f64())]
+    keep_alive: f64,
     /// The mean rate of the default topic's publisher; 0 keeps it silent
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     events_per_second: f64,
     /// The length of an event's payload
-    #[arg(long, value_name = "BYTES", default_value_t = Publisher::default().payload_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = TopicSpec::default().payload_bytes)]
     event_bytes: u32,
     /// Draws the events' instants and payloads
-    #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed)]
+    #[arg(long, value_name = "SEED", default_value_t = TopicSpec::default().seed)]
     event_seed: u64,
     #[command(flatten)]
     faults: FaultArguments,
@@ -183,11 +190,14 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             header_read_timeout: seconds("--header-timeout", arguments.header_timeout)?,
             exchange_timeout: seconds("--exchange-timeout", arguments.exchange_timeout)?,
             idle_timeout: seconds("--idle-timeout", arguments.idle_timeout)?,
+            subscriber_backlog: arguments.subscriber_backlog,
+            keep_alive: seconds("--keep-alive", arguments.keep_alive)?,
         },
-        publisher: Publisher {
+        publisher: TopicSpec {
             events_per_second: rate,
             payload_bytes: arguments.event_bytes,
             seed: arguments.event_seed,
+            ..TopicSpec::default()
         },
         faults: arguments.faults.faults(),
     })

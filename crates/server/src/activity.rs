@@ -4,8 +4,9 @@
 //! and neither a clock reading nor a timer. hyper's own header timer would be re-armed with each request, and would
 //! bound idle connections by the same time as request heads.
 
-use std::sync::Arc;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::Limits;
@@ -36,6 +37,13 @@ pub(crate) struct Activity {
     since: AtomicU32,
     stage: AtomicU8,
     lingers: AtomicBool,
+    backlog: OnceLock<Arc<dyn Backlog>>,
+}
+
+/// What a subscriber has still to be sent.
+pub(crate) trait Backlog: Debug + Send + Sync {
+    /// Returns how many updates or messages it is behind.
+    fn behind(&self) -> u64;
 }
 
 impl Activity {
@@ -47,6 +55,7 @@ impl Activity {
             since: AtomicU32::new(now),
             stage: AtomicU8::new(Stage::Idle as u8),
             lingers: AtomicBool::new(false),
+            backlog: OnceLock::new(),
         }
     }
 
@@ -99,6 +108,17 @@ impl Activity {
 
     pub(crate) fn lingers(&self) -> bool {
         self.lingers.load(Relaxed)
+    }
+
+    /// Has the sweeper look at what is still to be sent. A connection has one backlog in its life.
+    pub(crate) fn set_backlog(&self, backlog: Arc<dyn Backlog>) {
+        let _ = self.backlog.set(backlog);
+    }
+
+    /// Returns whether the client reads too slowly.
+    pub(crate) fn is_behind(&self, most: u64) -> bool {
+        let backlog = self.backlog.get();
+        backlog.is_some_and(|backlog| backlog.behind() > most)
     }
 
     /// Returns whether the client took longer than it may.

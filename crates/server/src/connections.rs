@@ -60,12 +60,15 @@ impl Connections {
         })
     }
 
-    /// Cuts overdue connections for ever, and passes their number on.
-    pub(crate) async fn sweep(&self, allowed: Allowed, cut: impl Fn(usize)) {
+    /// Cuts overdue connections for ever, and drops subscribers that are too many updates behind; passes the numbers of
+    /// both on.
+    pub(crate) async fn sweep(&self, allowed: Allowed, most: u64, swept: impl Fn(usize, usize)) {
         loop {
             pause(allowed.tick).await;
             self.ticks.fetch_add(1, Relaxed);
-            cut(self.drop_those(|activity| activity.is_overdue(&allowed)));
+            let slow = self.drop_those(|activity| activity.is_behind(most));
+            let overdue = self.drop_those(|activity| activity.is_overdue(&allowed));
+            swept(overdue, slow);
         }
     }
 

@@ -3,11 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{HeaderName, HeaderValue};
-use sockrates_core::target::DEFAULT_TOPIC;
+use sockrates_core::publishing::parameter;
 
 use crate::reply::{self, BINARY, Refusal, Reply, TEXT};
-use crate::topic::Topic;
 use crate::worker::Shared;
 
 /// Answers with the request's body. A body that arrives in one piece is not copied.
@@ -20,33 +18,8 @@ pub(crate) fn payload(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
     let bytes = parameter(query, "bytes")
         .and_then(|value| value.parse::<usize>().ok())
         .filter(|bytes| *bytes <= shared.limits.message_bytes)
-        .ok_or(Refusal::Malformed(
-            "bytes must be a number up to the limit of messages\n",
-        ))?;
+        .ok_or_else(|| Refusal::malformed("bytes must be a number up to the limit of messages"))?;
     Ok(reply::ok(BINARY, shared.payload().slice(..bytes)))
-}
-
-/// Answers with the updates after a sequence.
-pub(crate) fn poll(query: &str, topic: &Topic) -> Result<Reply, Refusal> {
-    if parameter(query, "topic").unwrap_or(DEFAULT_TOPIC) != DEFAULT_TOPIC {
-        return Err(Refusal::Unknown("no such topic\n"));
-    }
-    let since = match parameter(query, "since") {
-        None => 0,
-        Some(value) => value
-            .parse()
-            .map_err(|_| Refusal::Malformed("since must be a sequence number\n"))?,
-    };
-    let (mut reply, head) = match topic.after(since) {
-        Some(news) => (reply::ok(TEXT, news.lines), news.head),
-        // Whoever knows more than there is has followed another server; silence would hide that for ever.
-        None if since > topic.head() => {
-            return Err(Refusal::Malformed("since is beyond the latest update\n"));
-        }
-        None => (reply::no_content(), since),
-    };
-    reply.headers_mut().insert(HEAD, HeaderValue::from(head));
-    Ok(reply)
 }
 
 /// Answers that the server is there.
@@ -55,7 +28,7 @@ pub(crate) fn health() -> Reply {
 }
 
 /// Collects a body of bounded length.
-async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     // The announced length; nothing is read, nor a waiting client told to go on, when it is too much.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > limit {
@@ -78,7 +51,7 @@ async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
 /// Returns the next bytes of a body for which there is still so much room; `None` at its end. Trailers are ignored.
 async fn piece(body: &mut Incoming, room: usize) -> Result<Option<Bytes>, Refusal> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::Malformed("broken body\n"))?;
+        let frame = frame.map_err(|_| Refusal::malformed("broken body"))?;
         match frame.into_data() {
             Ok(bytes) if bytes.len() > room => return Err(Refusal::TooLong),
             Ok(bytes) => return Ok(Some(bytes)),
@@ -87,14 +60,3 @@ async fn piece(body: &mut Incoming, room: usize) -> Result<Option<Bytes>, Refusa
     }
     Ok(None)
 }
-
-/// Finds a parameter's first value. Values are taken as they are: none that means anything here needs an escape.
-fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find_map(|(key, value)| (key == name).then_some(value))
-}
-
-/// Carries the latest sequence, so that a client can begin with the present.
-const HEAD: HeaderName = HeaderName::from_static("x-sockrates-head");

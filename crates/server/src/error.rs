@@ -83,6 +83,7 @@ pub(crate) fn check(config: &Config) -> Result<(), StartError> {
                 limits.header_read_timeout,
                 limits.exchange_timeout,
                 limits.idle_timeout,
+                limits.keep_alive,
             ]
             .contains(&Duration::ZERO),
             "time limits must be above 0",

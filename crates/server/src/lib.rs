@@ -9,26 +9,34 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use sockrates_core::publishing::TopicSpec;
+
 mod activity;
 mod audience;
+mod clockwork;
 mod connections;
 mod endpoints;
 mod error;
+mod events;
 pub mod faults;
 mod floor;
+mod game;
 mod handshake;
 mod http;
 mod injection;
 mod listen;
+mod log;
 mod messages;
 mod pause;
-mod publisher;
 mod push;
 mod reply;
+mod room;
 mod server;
 mod session;
 mod stream;
+mod subscribe;
 mod topic;
+mod updates;
 mod worker;
 
 pub use error::StartError;
@@ -50,8 +58,8 @@ pub struct Config {
     pub allow_remote: bool,
     /// What one client may take.
     pub limits: Limits,
-    /// Who publishes to the default topic.
-    pub publisher: Publisher,
+    /// What is published to the topic `default` from the start.
+    pub publisher: TopicSpec,
     /// What is wrong with this server, on purpose.
     pub faults: Faults,
 }
@@ -66,7 +74,7 @@ impl Default for Config {
             cpus: Vec::new(),
             allow_remote: false,
             limits: Limits::default(),
-            publisher: Publisher::default(),
+            publisher: TopicSpec::default(),
             faults: Faults::default(),
         }
     }
@@ -91,6 +99,12 @@ pub struct Limits {
     pub exchange_timeout: Duration,
     /// The time without a byte in either direction: 120 s by default, longer than clients of a measurement are silent.
     pub idle_timeout: Duration,
+    /// How many updates or messages a subscriber may be behind before it is disconnected: 1024 by default, a quarter of
+    /// a history.
+    pub subscriber_backlog: u64,
+    /// The silence after which a stream of updates says that it is alive: 15 s by default, shorter than what cuts silent
+    /// connections on their way.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -102,27 +116,8 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(10),
             exchange_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_mins(2),
-        }
-    }
-}
-
-/// The publisher of the topic `default`: a Poisson process, since real events come in bunches.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Publisher {
-    /// The mean rate, up to a million; 0 publishes nothing.
-    pub events_per_second: f64,
-    /// The length of an update's payload; at most the message limit.
-    pub payload_bytes: u32,
-    /// Determines the distances between updates and their payloads.
-    pub seed: u64,
-}
-
-impl Default for Publisher {
-    fn default() -> Self {
-        Self {
-            events_per_second: 0.0,
-            payload_bytes: 64,
-            seed: 1,
+            subscriber_backlog: 1024,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
 
 use crate::worker::{self, Counts, Doors, Shared};
-use crate::{Config, Publisher, StartError, error, listen};
+use crate::{Config, StartError, error, listen};
 
 /// A running server. Dropping it stops it, too, but does not wait for its end.
 #[derive(Debug)]
@@ -37,7 +37,6 @@ struct Running {
 struct Start {
     index: usize,
     cpu: Option<u32>,
-    publisher: Option<Publisher>,
     shared: Arc<Shared>,
     http: StdListener,
     tcp: StdListener,
@@ -58,7 +57,6 @@ impl Server {
             let start = Start {
                 index,
                 cpu: config.cpus.iter().cycle().nth(index).copied(),
-                publisher: (index == 0).then(|| config.publisher.clone()),
                 shared: Arc::clone(&shared),
                 http,
                 tcp,
@@ -110,7 +108,7 @@ impl Server {
             usage.subscribers_dropped += counts.dropped.get();
             usage.snapshots_coalesced += counts.coalesced.get();
         }
-        usage.updates_published = self.shared.topic.head();
+        usage.updates_published = self.shared.topics.published();
         usage.publisher_lag_max_ns = self.shared.publisher_lag_max_ns.load(Relaxed);
         usage.process = process::usage();
         usage
@@ -124,7 +122,6 @@ impl Start {
         let serve = move || {
             let index = self.index;
             let shared = Arc::clone(&self.shared);
-            let publisher = self.publisher.clone();
             let (prepared, outcome) = match self.prepare() {
                 Ok(prepared) => (Some(prepared), Ok(())),
                 Err(error) => (None, Err(error)),
@@ -133,7 +130,7 @@ impl Start {
             let _ = report.send(outcome);
             drop(report);
             prepared.map_or_else(Counts::default, |(runtime, doors)| {
-                worker::run(runtime, shared, index, doors, publisher, stopped)
+                worker::run(runtime, shared, index, doors, stopped)
             })
         };
         let thread = thread::Builder::new().name(name).spawn(serve)?;

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use sockrates_server::{Config, Limits, Publisher, Server};
+use sockrates_core::publishing::TopicSpec;
+use sockrates_server::{Config, Limits, Server};
 
 pub(crate) fn server() -> Server {
     Server::start(&Config::default()).unwrap()
@@ -18,7 +19,7 @@ pub(crate) fn server_with(limits: Limits) -> Server {
     .unwrap()
 }
 
-pub(crate) fn publishing(publisher: Publisher) -> Server {
+pub(crate) fn publishing(publisher: TopicSpec) -> Server {
     Server::start(&Config {
         publisher,
         ..Config::default()

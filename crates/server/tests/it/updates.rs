@@ -1,8 +1,8 @@
 //! Polling for updates.
 
+use sockrates_core::publishing::TopicSpec;
 use sockrates_core::update::{self, Update};
 use sockrates_probe::clock;
-use sockrates_server::Publisher;
 
 use crate::support::{Client, publishing, server};
 
@@ -37,23 +37,28 @@ fn senseless_polls_are_refused() {
         ("since=x", 400),
         ("since=-1", 400),
         ("since=18446744073709551616", 400),
+        ("since=18446744073709551615", 400),
         ("since=1", 400),
     ] {
-        assert_eq!(
-            client.get(&format!("/updates/poll?{query}")).status,
-            status,
-            "{query}"
-        );
+        for path in ["poll", "long-poll", "stream"] {
+            let reply = client.get(&format!("/updates/{path}?{query}"));
+            assert_eq!(reply.status, status, "{path} {query}");
+        }
+    }
+    for timeout_ms in ["0", "30001", "x"] {
+        let reply = client.get(&format!("/updates/long-poll?timeout_ms={timeout_ms}"));
+        assert_eq!(reply.status, 400, "{timeout_ms}");
     }
     assert_eq!(server.stop().operations, 0);
 }
 
 #[test]
 fn updates_arrive_without_gaps_and_as_derived_from_the_seed() {
-    let server = publishing(Publisher {
+    let server = publishing(TopicSpec {
         events_per_second: 2000.0,
         payload_bytes: 40,
         seed: 9,
+        ..TopicSpec::default()
     });
     let mut client = Client::http(&server);
     let (mut last, mut created_ns, mut polls) = (0, 0, 0);
@@ -78,10 +83,11 @@ fn updates_arrive_without_gaps_and_as_derived_from_the_seed() {
 
 #[test]
 fn all_workers_serve_the_same_updates() {
-    let publisher = Publisher {
+    let publisher = TopicSpec {
         events_per_second: 100_000.0,
         payload_bytes: 0,
         seed: 1,
+        ..TopicSpec::default()
     };
     let config = sockrates_server::Config {
         workers: 3,
@@ -92,7 +98,7 @@ fn all_workers_serve_the_same_updates() {
     let mut clients: Vec<_> = (0..12).map(|_| Client::http(&server)).collect();
     let mut head = 0;
     for turn in 0..120 {
-        let reply = clients[turn % 12].get(&format!("/updates/poll?since={head}"));
+        let reply = clients[turn % 12].get("/updates/poll");
         let latest = reply.header("x-sockrates-head").unwrap().parse().unwrap();
         assert!(
             latest >= head,
