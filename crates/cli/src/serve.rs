@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use sockrates_core::publishing::TopicSpec;
 use sockrates_probe::limits;
 use sockrates_server::faults::{Faults, Padding, Stall, Times};
-use sockrates_server::{Config, Limits, Server, StartError};
+use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -66,10 +65,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     events_per_second: f64,
     /// The length of an event's payload
-    #[arg(long, value_name = "BYTES", default_value_t = TopicSpec::default().payload_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Publisher::default().payload_bytes)]
     event_bytes: u32,
     /// Draws the events' instants and payloads
-    #[arg(long, value_name = "SEED", default_value_t = TopicSpec::default().seed)]
+    #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed)]
     event_seed: u64,
     #[command(flatten)]
     faults: FaultArguments,
@@ -193,11 +192,10 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
             subscriber_backlog: arguments.subscriber_backlog,
             keep_alive: seconds("--keep-alive", arguments.keep_alive)?,
         },
-        publisher: TopicSpec {
+        publisher: Publisher {
             events_per_second: rate,
             payload_bytes: arguments.event_bytes,
             seed: arguments.event_seed,
-            ..TopicSpec::default()
         },
         faults: arguments.faults.faults(),
     })

@@ -53,18 +53,6 @@ pub struct QueryError {
     pub form: &'static str,
 }
 
-/// Silent.
-impl Default for TopicSpec {
-    fn default() -> Self {
-        Self {
-            events_per_second: 0.0,
-            arrivals: Arrivals::Poisson,
-            payload_bytes: 64,
-            seed: 1,
-        }
-    }
-}
-
 impl Arrivals {
     /// Returns the name used in queries and scenario files.
     pub const fn name(self) -> &'static str {

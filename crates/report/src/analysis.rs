@@ -93,6 +93,13 @@ fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
             factors.push(("delivery", delivery.name().to_owned()));
             factors.push(("events_per_second", events_per_second.to_string()));
         }
+        Workload::Fanout { .. } => {
+            let members = cell.workload.room_members(cell.connections).unwrap_or(0);
+            factors.push(("room_members", members.to_string()));
+        }
+        Workload::Duplex {
+            ticks_per_second, ..
+        } => factors.push(("ticks_per_second", ticks_per_second.to_string())),
     }
     match cell.load {
         Load::Interval { interval_ms } => factors.push(("interval_ms", interval_ms.to_string())),

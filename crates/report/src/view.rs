@@ -133,6 +133,8 @@ impl<'a> CellView<'a> {
     pub(crate) fn main_metric(&self) -> Metric {
         match (&self.cell.workload, &self.cell.load) {
             (Workload::Updates { .. }, _) => Metric::Staleness,
+            (Workload::Fanout { .. }, _) => Metric::Delivery,
+            (Workload::Duplex { .. }, _) => Metric::InputToSnapshot,
             (_, Load::Closed {}) => Metric::ServiceTime,
             _ => Metric::ResponseTime,
         }
@@ -288,6 +290,13 @@ impl<'a> LoadPoint<'a> {
             Load::Interval { interval_ms } => {
                 format!("a poll every {interval_ms} ms, {connections}")
             }
+            Load::PerClient { rate_per_second } => {
+                format!(
+                    "{} from each of {connections}",
+                    units::rate(rate_per_second)
+                )
+            }
+            Load::Events {} => format!("as news come, {connections}"),
             Load::Capacity { p99_ms } => {
                 format!("the highest rate with a p99 below {p99_ms} ms, {connections}")
             }
@@ -302,6 +311,10 @@ impl<'a> LoadPoint<'a> {
             Workload::Updates {
                 events_per_second, ..
             } => format!("{bytes} events, {}", units::rate(*events_per_second)),
+            Workload::Fanout { .. } => format!("{bytes} messages"),
+            Workload::Duplex {
+                ticks_per_second, ..
+            } => format!("{bytes} snapshots, {ticks_per_second} Hz"),
         }
     }
 

@@ -6,10 +6,11 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::Limits;
+use crate::subscription::Subscription;
 
 /// The worker's coarse clock.
 pub(crate) type Ticks = Arc<AtomicU32>;
@@ -24,6 +25,8 @@ pub(crate) enum Stage {
     Head,
     /// A request or message has begun, and is not yet answered.
     Exchange,
+    /// The client has asked to wait for news; whatever else it sends is for later.
+    Waiting,
     /// The HTTP reply has been handed to hyper; once it is flushed, the connection is idle.
     Replying,
 }
@@ -37,12 +40,15 @@ pub(crate) struct Activity {
     since: AtomicU32,
     stage: AtomicU8,
     lingers: AtomicBool,
-    backlog: OnceLock<Arc<dyn Backlog>>,
+    /// What the client has subscribed to; goes with the subscriber.
+    subscription: Mutex<Weak<Subscription>>,
+    /// Set once the connection is sent what others say.
+    pub(crate) backlog: OnceLock<Arc<dyn Backlog>>,
 }
 
-/// What a subscriber has still to be sent.
+/// What a client has yet to read.
 pub(crate) trait Backlog: Debug + Send + Sync {
-    /// Returns how many updates or messages it is behind.
+    /// Returns how many messages the client is behind.
     fn behind(&self) -> u64;
 }
 
@@ -55,6 +61,7 @@ impl Activity {
             since: AtomicU32::new(now),
             stage: AtomicU8::new(Stage::Idle as u8),
             lingers: AtomicBool::new(false),
+            subscription: Mutex::default(),
             backlog: OnceLock::new(),
         }
     }
@@ -95,6 +102,48 @@ impl Activity {
         self.stage.store(Stage::Replying as u8, Relaxed);
     }
 
+    /// Begins to wait for news. Whoever waits sets a limit of its own.
+    pub(crate) fn wait(&self) {
+        self.enter(Stage::Waiting);
+    }
+
+    /// Goes on with the exchange after a wait, in time as if it began now.
+    pub(crate) fn resume(&self) {
+        self.sent();
+        self.enter(Stage::Exchange);
+    }
+
+    /// Says that the client has subscribed.
+    pub(crate) fn follow(&self, subscription: &Arc<Subscription>) {
+        *self.subscription() = Arc::downgrade(subscription);
+    }
+
+    /// Returns whether the client has a subscription and reads it too slowly.
+    pub(crate) fn is_slow(&self, allowed: &Allowed) -> bool {
+        let subscription = self.subscription().upgrade();
+        subscription.is_some_and(|subscription| subscription.is_slow(allowed.backlog))
+    }
+
+    /// Has a subscriber told that the connection lives, when nothing was said for long.
+    pub(crate) fn break_silence(&self, allowed: &Allowed) {
+        if self.passed(&self.progress) >= allowed.keep_alive
+            && let Some(subscription) = self.subscription().upgrade()
+        {
+            subscription.break_silence();
+        }
+    }
+
+    fn subscription(&self) -> MutexGuard<'_, Weak<Subscription>> {
+        self.subscription
+            .lock()
+            .expect("nothing panics while it holds the subscription")
+    }
+
+    /// Returns whether nothing is owed by either side.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_in(Stage::Idle) || self.is_in(Stage::Waiting)
+    }
+
     #[inline]
     pub(crate) fn is_in(&self, stage: Stage) -> bool {
         self.stage.load(Relaxed) == stage as u8
@@ -110,27 +159,27 @@ impl Activity {
         self.lingers.load(Relaxed)
     }
 
-    /// Has the sweeper look at what is still to be sent. A connection has one backlog in its life.
-    pub(crate) fn set_backlog(&self, backlog: Arc<dyn Backlog>) {
-        let _ = self.backlog.set(backlog);
-    }
-
-    /// Returns whether the client reads too slowly.
-    pub(crate) fn is_behind(&self, most: u64) -> bool {
-        let backlog = self.backlog.get();
-        backlog.is_some_and(|backlog| backlog.behind() > most)
+    /// Returns whether the client reads so slowly, if at all, that it will not be waited for.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.backlog
+            .get()
+            .is_some_and(|backlog| backlog.behind() > MAX_BEHIND)
     }
 
     /// Returns whether the client took longer than it may.
     pub(crate) fn is_overdue(&self, allowed: &Allowed) -> bool {
-        let now = self.ticks.load(Relaxed);
-        let passed = |since: &AtomicU32| now.wrapping_sub(since.load(Relaxed));
         let stage_limit = match self.stage.load(Relaxed) {
+            stage if stage == Stage::Waiting as u8 => return false,
             stage if stage == Stage::Idle as u8 => u32::MAX,
             stage if stage == Stage::Head as u8 => allowed.head,
             _ => allowed.exchange,
         };
-        passed(&self.progress) > allowed.idle || passed(&self.since) > stage_limit
+        self.passed(&self.progress) > allowed.idle || self.passed(&self.since) > stage_limit
+    }
+
+    fn passed(&self, since: &AtomicU32) -> u32 {
+        let now = self.ticks.load(Relaxed);
+        now.wrapping_sub(since.load(Relaxed))
     }
 }
 
@@ -142,6 +191,9 @@ pub(crate) struct Allowed {
     head: u32,
     exchange: u32,
     idle: u32,
+    keep_alive: u32,
+    /// In updates.
+    backlog: u64,
 }
 
 impl Allowed {
@@ -151,9 +203,13 @@ impl Allowed {
             header_read_timeout: head,
             exchange_timeout: exchange,
             idle_timeout: idle,
+            subscriber_backlog: backlog,
             ..
         } = *limits;
-        let tick = (head.min(exchange).min(idle) / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
+        // Silence of subscribers must not be taken for idleness.
+        let keep_alive = limits.keep_alive.min(idle / 2);
+        let tick =
+            (head.min(exchange).min(idle).min(keep_alive) / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
         let ticks = |limit: Duration| {
             u32::try_from(limit.as_nanos().div_ceil(tick.as_nanos())).unwrap_or(u32::MAX)
         };
@@ -162,10 +218,14 @@ impl Allowed {
             head: ticks(head),
             exchange: ticks(exchange),
             idle: ticks(idle),
+            keep_alive: ticks(keep_alive),
+            backlog,
         }
     }
 }
 
+/// A quarter of what a log keeps: whoever is so far behind when it is looked at will not catch up.
+const MAX_BEHIND: u64 = 1024;
 const SHORTEST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 
@@ -211,6 +271,18 @@ mod tests {
         activity.flushed();
         assert!(!after(&activity, 50));
         assert!(activity.is_in(Stage::Idle));
+    }
+
+    #[test]
+    fn who_waits_is_never_overdue() {
+        let activity = Activity::new(Ticks::default());
+        activity.enter(Stage::Exchange);
+        activity.wait();
+        activity.received(Stage::Head);
+        assert!(activity.is_at_rest() && !after(&activity, 1000));
+        activity.resume();
+        assert!(!activity.is_at_rest() && !after(&activity, 60));
+        assert!(after(&activity, 1));
     }
 
     #[test]

@@ -1,12 +1,9 @@
-//! The clockwork of a worker: publishes the updates of its share of the topics when they are due.
-//!
-//! An update is stamped with the instant its schedule wanted, not with that at which the clockwork got to it: an event
-//! of the world does not wait for the server either. So a late publisher publishes old news, and its lateness is part of
-//! what clients see.
+//! Publishes one worker's topics, each update at the instant that its schedule wants.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::mem;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use rand::Rng;
@@ -18,191 +15,221 @@ use sockrates_probe::timer::TimerFd;
 use tokio::sync::Notify;
 
 use crate::topic::Topic;
-use crate::worker::Shared;
+use crate::topics::MAX_TOPICS;
+use crate::worker::{Worker, count};
 
-/// Where topics wait for a worker to take them.
+/// Topics that a worker is to publish from now on.
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    topics: Mutex<Vec<Arc<Topic>>>,
-    news: Notify,
+pub(crate) struct Agenda {
+    added: Mutex<Vec<(Arc<Topic>, TopicSpec)>>,
+    is_longer: Notify,
 }
 
-impl Inbox {
-    /// Hands a topic over.
-    pub(crate) fn add(&self, topic: Arc<Topic>) {
-        let topics = self.topics.lock();
-        topics
-            .expect("nothing panics while it holds topics")
-            .push(topic);
-        self.news.notify_one();
+impl Agenda {
+    pub(crate) fn add(&self, topic: Arc<Topic>, spec: TopicSpec) {
+        self.added.lock().expect(NO_PANIC).push((topic, spec));
+        self.is_longer.notify_one();
     }
 
-    fn take(&self) -> Vec<Arc<Topic>> {
-        let topics = self.topics.lock();
-        std::mem::take(&mut *topics.expect("nothing panics while it holds topics"))
+    fn take(&self) -> Vec<(Arc<Topic>, TopicSpec)> {
+        mem::take(&mut *self.added.lock().expect(NO_PANIC))
     }
 }
 
-/// One topic's publisher.
-#[derive(Debug)]
-struct Publisher {
-    topic: Arc<Topic>,
-    schedule: Schedule,
-    /// Of the next update, which must not wait for it.
-    payload: Vec<u8>,
-    start_ns: u64,
-    next: u64,
-}
-
-/// Publishes for ever.
-pub(crate) async fn run(shared: Arc<Shared>, inbox: Arc<Inbox>) {
-    let mut timer = TimerFd::new().expect("a descriptor for the publishers' timer");
-    let mut publishers: Vec<Option<Publisher>> = Vec::new();
-    let mut due: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+/// Publishes for ever what is on this worker's agenda.
+pub(crate) async fn run(worker: Rc<Worker>, index: usize) {
+    let agenda = worker.shared.topics.agenda(index);
+    let mut timer = TimerFd::new().expect("a descriptor for the publisher's timer");
+    let mut clockwork = Clockwork::default();
     loop {
-        let now_ns = clock::monotonic_ns();
-        for topic in inbox.take() {
-            if let Some((publisher, at_ns)) = Publisher::new(topic, now_ns) {
-                due.push(Reverse((at_ns, publishers.len())));
-                publishers.push(Some(publisher));
-            }
+        for (topic, spec) in agenda.take() {
+            clockwork.add(topic, spec, clock::monotonic_ns());
         }
-        // In turns, so that a publisher that cannot keep up leaves time for its clients.
-        for _ in 0..UPDATES_PER_TURN {
-            let Some(Reverse((at_ns, index))) = due.peek().copied() else {
-                break;
-            };
-            let late_ns = clock::monotonic_ns().checked_sub(at_ns);
-            let Some(late_ns) = late_ns else { break };
-            due.pop();
-            let place = &mut publishers[index];
-            let Some(publisher) = place.as_mut().filter(|one| !one.topic.is_over()) else {
-                *place = None;
-                continue;
-            };
-            shared
-                .publisher_lag_max_ns
-                .fetch_max(late_ns, Ordering::Relaxed);
-            due.push(Reverse((publisher.publish(at_ns), index)));
+        if clockwork.publish_due(&worker) {
+            tokio::task::yield_now().await;
+            continue;
         }
-        match due.peek() {
-            None => inbox.news.notified().await,
-            Some(Reverse((at_ns, _))) if *at_ns <= clock::monotonic_ns() => {
-                tokio::task::yield_now().await;
-            }
-            Some(Reverse((at_ns, _))) => tokio::select! {
-                () = inbox.news.notified() => {}
-                waited = timer.until(*at_ns) => waited.expect("a timer that was made can be set"),
-            },
+        let Some(due_ns) = clockwork.next_ns() else {
+            agenda.is_longer.notified().await;
+            continue;
+        };
+        tokio::select! {
+            waited = timer.until(due_ns) => waited.expect("a timer that can be set"),
+            () = agenda.is_longer.notified() => {}
         }
     }
 }
 
-impl Publisher {
-    /// Makes the publisher of a topic, and returns when its first update is due; `None` for a silent one.
-    fn new(topic: Arc<Topic>, now_ns: u64) -> Option<(Self, u64)> {
-        let mut schedule = Schedule::new(&topic.spec)?;
-        let at_ns = now_ns + schedule.next_ns();
-        let mut publisher = Self {
-            topic,
-            schedule,
-            payload: Vec::new(),
-            start_ns: now_ns,
-            next: 1,
-        };
-        publisher.prepare();
-        Some((publisher, at_ns))
+/// What is to be published, in the order of the instants; topics of the same instant in that of their making.
+#[derive(Debug, Default)]
+struct Clockwork {
+    due: BTreeMap<(u64, u64), Box<Publication>>,
+    added: u64,
+}
+
+impl Clockwork {
+    fn add(&mut self, topic: Arc<Topic>, spec: TopicSpec, start_ns: u64) {
+        // One that is over goes when it is due; here are those that would be due too late.
+        if self.due.len() >= 2 * MAX_TOPICS {
+            self.due
+                .retain(|_, publication| !publication.topic.is_over());
+        }
+        self.added += 1;
+        let publication = Box::new(Publication::new(topic, spec, start_ns));
+        self.due
+            .insert((publication.due_ns, self.added), publication);
     }
 
-    /// Publishes what was due at this instant, and returns when the next update is.
-    fn publish(&mut self, at_ns: u64) -> u64 {
-        self.topic.publish(at_ns, &self.payload);
-        self.next += 1;
-        self.prepare();
-        self.start_ns + self.schedule.next_ns()
+    fn next_ns(&self) -> Option<u64> {
+        self.due.first_key_value().map(|((due_ns, _), _)| *due_ns)
+    }
+
+    /// Publishes what is due, and returns whether there may be more: others must have a turn before.
+    fn publish_due(&mut self, worker: &Worker) -> bool {
+        let mut now_ns = clock::monotonic_ns();
+        for _ in 0..TURN {
+            let Some(next) = self.due.first_entry().filter(|next| next.key().0 <= now_ns) else {
+                return false;
+            };
+            let ((due_ns, id), mut publication) = next.remove_entry();
+            if publication.topic.is_over() {
+                continue;
+            }
+            publication.topic.publish(due_ns, &publication.payload);
+            now_ns = clock::monotonic_ns();
+            let lag_ns = now_ns.saturating_sub(due_ns);
+            worker
+                .shared
+                .publisher_lag_max_ns
+                .fetch_max(lag_ns, Relaxed);
+            count(&worker.counts.published);
+            publication.prepare();
+            self.due.insert((publication.due_ns, id), publication);
+        }
+        true
+    }
+}
+
+/// One topic's next update.
+#[derive(Debug)]
+struct Publication {
+    topic: Arc<Topic>,
+    spec: TopicSpec,
+    schedule: Schedule,
+    start_ns: u64,
+    sequence: u64,
+    due_ns: u64,
+    /// Made before it is due, so that making it does not delay the update.
+    payload: Vec<u8>,
+}
+
+impl Publication {
+    fn new(topic: Arc<Topic>, spec: TopicSpec, start_ns: u64) -> Self {
+        let mut publication = Self {
+            topic,
+            spec,
+            schedule: Schedule::new(&spec),
+            start_ns,
+            sequence: 0,
+            due_ns: 0,
+            payload: Vec::new(),
+        };
+        publication.prepare();
+        publication
     }
 
     fn prepare(&mut self) {
-        let TopicSpec {
-            seed,
-            payload_bytes,
-            ..
-        } = self.topic.spec;
-        self.payload = update::payload(seed, self.next, payload_bytes as usize);
+        self.sequence += 1;
+        self.due_ns = self.start_ns + self.schedule.next_ns();
+        let bytes = self.spec.payload_bytes as usize;
+        self.payload = update::payload(self.spec.seed, self.sequence, bytes);
     }
 }
 
-/// Instants since the start, each from the one before and not from the clock: lateness does not add up, and the rate
-/// holds.
+/// Instants since the start, none from the clock: lateness does not add up, and the rate holds.
 #[derive(Debug)]
-struct Schedule {
-    random: ChaCha8Rng,
-    arrivals: Arrivals,
-    mean_ns: f64,
-    phase_ns: f64,
-    at_ns: f64,
-    count: u64,
+enum Schedule {
+    Poisson {
+        random: Box<ChaCha8Rng>,
+        mean_ns: f64,
+        at_ns: f64,
+    },
+    Periodic {
+        period_ns: f64,
+        /// In periods.
+        phase: f64,
+        past: u64,
+    },
 }
 
 impl Schedule {
-    fn new(spec: &TopicSpec) -> Option<Self> {
-        if spec.events_per_second <= 0.0 {
-            return None;
-        }
-        let mut random = seed::stream(spec.seed, "publisher", 0);
+    fn new(spec: &TopicSpec) -> Self {
         let mean_ns = 1e9 / spec.events_per_second;
-        let phase_ns = match spec.arrivals {
-            Arrivals::Poisson => 0.0,
-            Arrivals::Periodic => random.random::<f64>() * mean_ns,
-        };
-        Some(Self {
-            random,
-            arrivals: spec.arrivals,
-            mean_ns,
-            phase_ns,
-            at_ns: 0.0,
-            count: 0,
-        })
+        match spec.arrivals {
+            Arrivals::Poisson => Self::Poisson {
+                random: Box::new(seed::stream(spec.seed, "publisher", 0)),
+                mean_ns,
+                at_ns: 0.0,
+            },
+            Arrivals::Periodic => Self::Periodic {
+                period_ns: mean_ns,
+                phase: seed::stream(spec.seed, "publisher phase", 0).random(),
+                past: 0,
+            },
+        }
     }
 
     fn next_ns(&mut self) -> u64 {
-        match self.arrivals {
-            // 1 - U lies in (0, 1], so that the logarithm is finite.
-            Arrivals::Poisson => {
-                self.at_ns -= (1.0 - self.random.random::<f64>()).ln() * self.mean_ns;
+        let at_ns = match self {
+            Self::Poisson {
+                random,
+                mean_ns,
+                at_ns,
+            } => {
+                // 1 - U lies in (0, 1], so that the logarithm is finite.
+                *at_ns -= (1.0 - random.random::<f64>()).ln() * *mean_ns;
+                *at_ns
             }
-            Arrivals::Periodic => self.at_ns = self.phase_ns + self.count as f64 * self.mean_ns,
-        }
-        self.count += 1;
+            Self::Periodic {
+                period_ns,
+                phase,
+                past,
+            } => {
+                let at_ns = (*phase + *past as f64) * *period_ns;
+                *past += 1;
+                at_ns
+            }
+        };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "never negative; `as` saturates above u64, and half of it is 292 years"
         )]
-        let at_ns = self.at_ns.min(u64::MAX as f64 / 2.0) as u64;
+        let at_ns = at_ns.min(u64::MAX as f64 / 2.0) as u64;
         at_ns
     }
 }
 
-const UPDATES_PER_TURN: u32 = 64;
+/// How many updates are published before others have a turn: well below a millisecond's work.
+const TURN: usize = 64;
+const NO_PANIC: &str = "nothing panics while it holds the agenda";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn schedule(arrivals: Arrivals, seed: u64) -> Schedule {
-        let spec = TopicSpec {
+    fn schedule(seed: u64, arrivals: Arrivals) -> Schedule {
+        Schedule::new(&TopicSpec {
             events_per_second: 1000.0,
             arrivals,
+            payload_bytes: 0,
             seed,
-            ..TopicSpec::default()
-        };
-        Schedule::new(&spec).unwrap()
+        })
     }
 
     #[test]
     fn the_mean_rate_holds() {
-        let mut schedule = schedule(Arrivals::Poisson, 1);
+        let mut schedule = schedule(1, Arrivals::Poisson);
         let end_ns = (0..100_000).fold(0, |_, _| schedule.next_ns());
         // 100 s expected; the standard deviation is 0.32 s.
         assert!(
@@ -212,27 +239,32 @@ mod tests {
     }
 
     #[test]
-    fn periods_are_exact_from_a_random_phase_on() {
-        let mut schedule = schedule(Arrivals::Periodic, 1);
+    fn periodic_distances_are_exact_and_do_not_drift() {
+        let mut schedule = schedule(1, Arrivals::Periodic);
         let first_ns = schedule.next_ns();
         assert!(first_ns < 1_000_000);
-        for count in 1..10_000 {
-            let distance_ns = schedule.next_ns() - first_ns;
-            assert!(distance_ns.abs_diff(count * 1_000_000) <= 1);
+        for k in 1..=100_000 {
+            assert!(schedule.next_ns().abs_diff(first_ns + k * 1_000_000) <= 1);
         }
     }
 
     #[test]
     fn instants_follow_from_the_seed() {
         for arrivals in [Arrivals::Poisson, Arrivals::Periodic] {
-            let first = |seed| schedule(arrivals, seed).next_ns();
+            let first = |seed| schedule(seed, arrivals).next_ns();
             assert_eq!(first(1), first(1));
             assert_ne!(first(1), first(2));
         }
     }
 
     #[test]
-    fn a_silent_topic_has_no_schedule() {
-        assert!(Schedule::new(&TopicSpec::default()).is_none());
+    fn what_is_due_first_comes_first() {
+        let mut clockwork = Clockwork::default();
+        let spec = TopicSpec::parse("rate=1&arrivals=periodic").unwrap();
+        for start_ns in [20, 10, 10] {
+            clockwork.add(Arc::new(Topic::new("t")), spec, start_ns);
+        }
+        let order: Vec<_> = clockwork.due.into_keys().map(|(_, id)| id).collect();
+        assert_eq!(order, [2, 3, 1]);
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use sockrates_probe::clock;
 use tokio::task::AbortHandle;
 
-use crate::activity::{Activity, Allowed, Stage, Ticks};
+use crate::activity::{Activity, Allowed, Ticks};
 use crate::pause::pause;
+use crate::worker::{Counts, add};
 
 /// One worker's connections.
 #[derive(Debug)]
@@ -60,15 +61,21 @@ impl Connections {
         })
     }
 
-    /// Cuts overdue connections for ever, and drops subscribers that are too many updates behind; passes the numbers of
-    /// both on.
-    pub(crate) async fn sweep(&self, allowed: Allowed, most: u64, swept: impl Fn(usize, usize)) {
+    /// Looks after the connections for ever: drops slow subscribers and cuts overdue connections, counting both, and
+    /// has silent subscribers told that they are not forgotten.
+    pub(crate) async fn sweep(&self, allowed: Allowed, counts: &Counts) {
         loop {
             pause(allowed.tick).await;
             self.ticks.fetch_add(1, Relaxed);
-            let slow = self.drop_those(|activity| activity.is_behind(most));
-            let overdue = self.drop_those(|activity| activity.is_overdue(&allowed));
-            swept(overdue, slow);
+            let is_slow = |activity: &Activity| activity.is_slow(&allowed) || activity.is_behind();
+            add(&counts.dropped, self.drop_those(is_slow));
+            add(
+                &counts.cut,
+                self.drop_those(|activity| activity.is_overdue(&allowed)),
+            );
+            for connection in self.open.borrow().values() {
+                connection.activity.break_silence(&allowed);
+            }
         }
     }
 
@@ -76,7 +83,7 @@ impl Connections {
     pub(crate) async fn drain(&self) {
         let end_ns = clock::monotonic_ns() + GRACE_NS;
         loop {
-            self.drop_those(|activity| activity.is_in(Stage::Idle));
+            self.drop_those(Activity::is_at_rest);
             if self.open.borrow().is_empty() || clock::monotonic_ns() >= end_ns {
                 return;
             }
@@ -84,7 +91,7 @@ impl Connections {
         }
     }
 
-    fn drop_those(&self, chosen: impl Fn(&Activity) -> bool) -> usize {
+    fn drop_those(&self, chosen: impl Fn(&Activity) -> bool) -> u64 {
         let mut open = self.open.borrow_mut();
         let dropped: Vec<_> = open
             .extract_if(|_, connection| chosen(&connection.activity))
@@ -94,7 +101,7 @@ impl Connections {
         for (_, connection) in &dropped {
             connection.task.abort();
         }
-        dropped.len()
+        dropped.len() as u64
     }
 }
 

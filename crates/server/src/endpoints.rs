@@ -18,7 +18,9 @@ pub(crate) fn payload(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
     let bytes = parameter(query, "bytes")
         .and_then(|value| value.parse::<usize>().ok())
         .filter(|bytes| *bytes <= shared.limits.message_bytes)
-        .ok_or_else(|| Refusal::malformed("bytes must be a number up to the limit of messages"))?;
+        .ok_or(Refusal::Malformed(
+            "bytes must be a number up to the limit of messages\n",
+        ))?;
     Ok(reply::ok(BINARY, shared.payload().slice(..bytes)))
 }
 
@@ -51,7 +53,7 @@ pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Ref
 /// Returns the next bytes of a body for which there is still so much room; `None` at its end. Trailers are ignored.
 async fn piece(body: &mut Incoming, room: usize) -> Result<Option<Bytes>, Refusal> {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::malformed("broken body"))?;
+        let frame = frame.map_err(|_| Refusal::Malformed("broken body\n"))?;
         match frame.into_data() {
             Ok(bytes) if bytes.len() > room => return Err(Refusal::TooLong),
             Ok(bytes) => return Ok(Some(bytes)),

@@ -21,7 +21,7 @@ pub struct Faults {
 /// A time per operation for each transport, written `http1=NS,websocket=NS,tcp=NS`; any of them may be left out.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Times {
-    /// For `/echo`, `/payload` and `/updates/poll`.
+    /// For `/echo`, `/payload`, `/updates/poll`, `/updates/long-poll`, `/duplex/input` and `/duplex/snapshot`.
     pub http1: Option<Time>,
     /// For each message echoed over WebSocket.
     pub websocket: Option<Time>,

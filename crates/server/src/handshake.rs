@@ -18,18 +18,18 @@ pub(crate) fn check<B: Body>(request: &Request<B>) -> Result<(), Refusal> {
         return Err(Refusal::UpgradeNeeded);
     }
     if request.version() != Version::HTTP_11 {
-        return Err(Refusal::malformed("WebSocket needs HTTP/1.1"));
+        return Err(Refusal::Malformed("WebSocket needs HTTP/1.1\n"));
     }
     if !request.body().is_end_stream() {
-        return Err(Refusal::malformed("a handshake has no body"));
+        return Err(Refusal::Malformed("a handshake has no body\n"));
     }
     if !only(headers, &header::SEC_WEBSOCKET_KEY).is_some_and(is_key) {
-        return Err(Refusal::malformed(
-            "one Sec-WebSocket-Key of 16 bytes in base64 is needed",
+        return Err(Refusal::Malformed(
+            "one Sec-WebSocket-Key of 16 bytes in base64 is needed\n",
         ));
     }
     let Some(host) = only(headers, &header::HOST) else {
-        return Err(Refusal::malformed("one Host is needed"));
+        return Err(Refusal::Malformed("one Host is needed\n"));
     };
     if headers.contains_key(header::ORIGIN)
         && !only(headers, &header::ORIGIN).is_some_and(|o| is_at(o, host))

@@ -5,25 +5,23 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http_body_util::{Either, Full};
+use hyper::Request;
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Parts};
-use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use sockrates_core::publishing::is_name;
 use sockrates_core::target;
 
 use crate::activity::{Activity, Stage};
-use crate::game::Player;
+use crate::duplex::Play;
 use crate::injection::Transport;
 use crate::reply::{HEAD, Refusal, Reply};
 use crate::room::Member;
 use crate::stream::Watched;
-use crate::subscribe::{Places, Subscriptions};
-use crate::updates::NAME_FORM;
+use crate::subscription::Subscriber;
 use crate::worker::{Worker, count};
-use crate::{endpoints, game, handshake, push, reply, session, updates};
+use crate::{duplex, endpoints, handshake, room, session, subscribe, updates};
 
 /// What all requests of one connection have in common.
 struct Exchange {
@@ -37,9 +35,9 @@ struct Exchange {
 /// What a WebSocket is for.
 enum Session {
     Echo,
-    Updates(Subscriptions),
+    Updates(Subscriber),
     Room(Member),
-    Game(Player),
+    Play(Play),
 }
 
 /// Serves one connection to its end.
@@ -79,9 +77,9 @@ async fn serve_upgraded(worker: &Worker, upgrade: OnUpgrade, session: Session) {
     let stream = io.into_inner().into_messages(read_buf);
     match session {
         Session::Echo => session::serve(worker, stream).await,
-        Session::Updates(subscriptions) => push::serve(worker, stream, subscriptions).await,
-        Session::Room(member) => push::serve(worker, stream, member).await,
-        Session::Game(player) => push::serve(worker, stream, player).await,
+        Session::Updates(subscriber) => subscribe::serve(worker, stream, subscriber).await,
+        Session::Room(member) => room::serve(worker, stream, member).await,
+        Session::Play(play) => duplex::serve(worker, stream, play).await,
     }
 }
 
@@ -103,120 +101,94 @@ impl Exchange {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
-        let path = request.uri().path();
-        let allowed = match path {
-            target::ECHO | target::DUPLEX_INPUT => Method::POST,
-            target::PAYLOAD
-            | target::UPDATES_POLL
-            | target::UPDATES_LONG_POLL
-            | target::UPDATES_STREAM
-            | target::DUPLEX_SNAPSHOT
-            | target::WS_ECHO
-            | target::WS_UPDATES
-            | target::WS_DUPLEX
-            | target::HEALTHZ => Method::GET,
-            _ if path.starts_with(target::WS_ROOM) => Method::GET,
-            _ if [target::UPDATES_TOPICS, target::DUPLEX_GAMES]
-                .iter()
-                .any(|made| path.starts_with(made)) =>
-            {
-                Method::PUT
-            }
-            _ => return Err(Refusal::Unknown("no such path\n")),
-        };
-        if *request.method() != allowed {
-            return Err(Refusal::Method(match allowed {
-                Method::POST => "POST",
-                Method::PUT => "PUT",
-                _ => "GET",
-            }));
-        }
-        if path.starts_with("/ws/") {
-            return self.upgrade(request);
+        let (path, method) = (request.uri().path(), request.method());
+        let allowed = allowed(path).ok_or(Refusal::Unknown("no such path\n"))?;
+        if method.as_str() != allowed {
+            return Err(Refusal::Method(allowed));
         }
         let shared = &self.worker.shared;
         let query = request.uri().query().unwrap_or_default();
-        let reply = match path {
-            target::HEALTHZ => return Ok(endpoints::health()),
-            target::UPDATES_STREAM => {
-                return updates::stream(&self.worker, &self.activity, query, request.headers());
-            }
+        let is_echo = path == target::ECHO;
+        let mut reply = match path {
             target::PAYLOAD => endpoints::payload(query, shared)?,
             target::UPDATES_POLL => updates::poll(query, shared)?,
-            target::UPDATES_LONG_POLL => updates::long_poll(query, shared, &self.activity).await?,
-            target::DUPLEX_SNAPSHOT => game::snapshot(query, shared)?,
+            // In a box, so that the futures of other requests stay small.
+            target::UPDATES_LONG_POLL => {
+                Box::pin(updates::long_poll(query, shared, &self.activity)).await?
+            }
+            target::UPDATES_STREAM => {
+                return updates::stream(query, request.headers(), &self.worker, &self.activity);
+            }
+            target::WS_UPDATES => {
+                let (subscriber, heads) = updates::subscribe(query, &self.worker)?;
+                let mut reply = self.upgrade(request, Session::Updates(subscriber))?;
+                reply.headers_mut().insert(HEAD, heads);
+                return Ok(reply);
+            }
+            target::DUPLEX_SNAPSHOT => duplex::snapshot(query, shared)?,
             target::DUPLEX_INPUT => {
-                let query = query.to_owned();
-                game::input(&query, request.into_body(), shared).await?
+                let (head, body) = request.into_parts();
+                let query = head.uri.query().unwrap_or_default();
+                duplex::input(query, body, shared).await?
             }
+            target::WS_ECHO => return self.upgrade(request, Session::Echo),
+            target::WS_DUPLEX => {
+                let play = duplex::connect(query, shared)?;
+                return self.upgrade(request, Session::Play(play));
+            }
+            target::HEALTHZ => return Ok(endpoints::health()),
             target::ECHO => {
-                let mut reply =
-                    endpoints::echo(request.into_body(), shared.limits.message_bytes).await?;
-                if let Some(faults) = &self.worker.faults {
-                    faults.pad(&mut reply);
+                endpoints::echo(request.into_body(), shared.limits.message_bytes).await?
+            }
+            _ => {
+                if let Some(game) = path.strip_prefix(target::DUPLEX_GAMES) {
+                    return duplex::make(game, query, shared);
                 }
-                reply
+                if path.starts_with(target::UPDATES_TOPICS) {
+                    return updates::make(path, query, shared);
+                }
+                let room = path.strip_prefix(target::WS_ROOM).unwrap_or_default();
+                let member = room::join(room, shared)?;
+                return self.upgrade(request, Session::Room(member));
             }
-            _ if path.starts_with(target::DUPLEX_GAMES) => {
-                return game::put(path, query, shared);
-            }
-            _ => return updates::put(path, query, shared),
         };
         if let Some(faults) = &self.worker.faults {
             faults.before_reply(Transport::Http1).await;
+            if is_echo {
+                faults.pad(&mut reply);
+            }
         }
         count(&self.worker.counts.operations);
         Ok(reply)
     }
 
-    fn upgrade(&self, mut request: Request<Incoming>) -> Result<Reply, Refusal> {
+    fn upgrade(&self, mut request: Request<Incoming>, session: Session) -> Result<Reply, Refusal> {
         handshake::check(&request)?;
-        let (session, heads) = self.session(&request)?;
         // Taken first, so that what follows makes the reply only, and not a stream with a buffer of its own.
         let upgrade = hyper::upgrade::on(&mut request);
         let (reply, _) = fastwebsockets::upgrade::upgrade(&mut request)
-            .map_err(|_| Refusal::malformed("bad handshake"))?;
+            .map_err(|_| Refusal::Malformed("bad handshake\n"))?;
         self.upgrade.set(Some((upgrade, session)));
-        let mut reply = reply::switching(&reply);
-        if let Some(heads) = heads {
-            reply.headers_mut().insert(HEAD, heads);
-        }
-        Ok(reply)
+        Ok(reply.map(|_| Either::Left(Full::default())))
     }
+}
 
-    /// Makes what a WebSocket is for, and says where its topics stand.
-    fn session(
-        &self,
-        request: &Request<Incoming>,
-    ) -> Result<(Session, Option<HeaderValue>), Refusal> {
-        let worker = Rc::clone(&self.worker);
-        let path = request.uri().path();
-        let query = request.uri().query().unwrap_or_default();
-        let session = match path {
-            target::WS_ECHO => Session::Echo,
-            target::WS_DUPLEX => Session::Game(Player::join(worker, query)?),
-            target::WS_UPDATES => {
-                let cursors = updates::cursors(query, &worker.shared)?;
-                let heads: Vec<_> = cursors
-                    .iter()
-                    .map(|cursor| cursor.sent().to_string())
-                    .collect();
-                let heads = HeaderValue::from_str(&heads.join(",")).ok();
-                let subscriptions = Subscriptions::new(worker, &cursors);
-                self.activity.set_backlog(Arc::new(Places(cursors)));
-                return Ok((Session::Updates(subscriptions), heads));
-            }
-            _ => {
-                let name = path.strip_prefix(target::WS_ROOM).unwrap_or_default();
-                if !is_name(name) {
-                    return Err(Refusal::malformed(NAME_FORM));
-                }
-                let member = Member::join(worker, name)
-                    .ok_or(Refusal::Full("there are as many rooms as there may be\n"))?;
-                self.activity.set_backlog(member.backlog());
-                Session::Room(member)
-            }
-        };
-        Ok((session, None))
+/// Returns the method that a path takes; `None` for an unknown path.
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        target::ECHO | target::DUPLEX_INPUT => Some("POST"),
+        target::PAYLOAD
+        | target::UPDATES_POLL
+        | target::UPDATES_LONG_POLL
+        | target::UPDATES_STREAM
+        | target::WS_UPDATES
+        | target::WS_ECHO
+        | target::WS_DUPLEX
+        | target::DUPLEX_SNAPSHOT
+        | target::HEALTHZ => Some("GET"),
+        _ if path.starts_with(target::DUPLEX_GAMES) => Some("PUT"),
+        _ if path.starts_with(target::UPDATES_TOPICS) => Some("PUT"),
+        _ if path.starts_with(target::WS_ROOM) => Some("GET"),
+        _ => None,
     }
 }

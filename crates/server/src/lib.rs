@@ -1,20 +1,20 @@
 //! The target server: what the load generator measures, built as users would build it, from hyper and fastwebsockets.
 //!
 //! Each worker is a thread with a listener, a runtime and connections of its own; workers share nothing but the
-//! connection limit and the topic of updates. Every endpoint does the same application work, whatever carries it, so
-//! that a difference between two transports is theirs. `docs/TARGET.md` is the contract this crate fulfils.
+//! connection limit, the topics of updates, rooms and games. Every endpoint does the same application work, whatever
+//! carries it, so that a difference between two transports is theirs. `docs/TARGET.md` is the contract this crate
+//! fulfils.
 //!
 //! The crate knows neither lanes nor load, prints nothing, and leaves signals to its caller.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use sockrates_core::publishing::TopicSpec;
-
 mod activity;
 mod audience;
 mod clockwork;
 mod connections;
+mod duplex;
 mod endpoints;
 mod error;
 mod events;
@@ -25,7 +25,6 @@ mod handshake;
 mod http;
 mod injection;
 mod listen;
-mod log;
 mod messages;
 mod pause;
 mod push;
@@ -35,7 +34,9 @@ mod server;
 mod session;
 mod stream;
 mod subscribe;
+mod subscription;
 mod topic;
+mod topics;
 mod updates;
 mod worker;
 
@@ -58,8 +59,8 @@ pub struct Config {
     pub allow_remote: bool,
     /// What one client may take.
     pub limits: Limits,
-    /// What is published to the topic `default` from the start.
-    pub publisher: TopicSpec,
+    /// Who publishes to the default topic.
+    pub publisher: Publisher,
     /// What is wrong with this server, on purpose.
     pub faults: Faults,
 }
@@ -74,7 +75,7 @@ impl Default for Config {
             cpus: Vec::new(),
             allow_remote: false,
             limits: Limits::default(),
-            publisher: TopicSpec::default(),
+            publisher: Publisher::default(),
             faults: Faults::default(),
         }
     }
@@ -99,12 +100,12 @@ pub struct Limits {
     pub exchange_timeout: Duration,
     /// The time without a byte in either direction: 120 s by default, longer than clients of a measurement are silent.
     pub idle_timeout: Duration,
-    /// How many updates or messages a subscriber may be behind before it is disconnected: 1024 by default, a quarter of
-    /// a history.
-    pub subscriber_backlog: u64,
-    /// The silence after which a stream of updates says that it is alive: 15 s by default, shorter than what cuts silent
-    /// connections on their way.
+    /// The time without a byte after which a subscriber is told that the connection lives: 15 s by default, and half
+    /// the idle timeout at most.
     pub keep_alive: Duration,
+    /// How many updates of a topic may wait for a subscriber; beyond, it is disconnected. 1024 by default: a quarter of
+    /// the history.
+    pub subscriber_backlog: u64,
 }
 
 impl Default for Limits {
@@ -116,8 +117,29 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(10),
             exchange_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_mins(2),
-            subscriber_backlog: 1024,
             keep_alive: Duration::from_secs(15),
+            subscriber_backlog: 1024,
+        }
+    }
+}
+
+/// The publisher of the topic `default`: a Poisson process, since real events come in bunches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Publisher {
+    /// The mean rate, up to a million; 0 publishes nothing.
+    pub events_per_second: f64,
+    /// The length of an update's payload; at most the message limit.
+    pub payload_bytes: u32,
+    /// Determines the distances between updates and their payloads.
+    pub seed: u64,
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self {
+            events_per_second: 0.0,
+            payload_bytes: 64,
+            seed: 1,
         }
     }
 }

@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             OpCode::Text | OpCode::Binary if frame.fin && self.message.is_none() => {
                 Ok(Received::Message(frame.opcode, frame.payload))
             }
-            OpCode::Text | OpCode::Binary | OpCode::Continuation => self.assemble(frame),
+            OpCode::Text | OpCode::Binary | OpCode::Continuation => self.assemble(&frame),
             OpCode::Close => Err(closing(frame.payload)),
             OpCode::Ping => Ok(Received::Ping(frame.payload)),
             OpCode::Pong if frame.payload.len() > CONTROL_BYTES => {
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     }
 
     /// Adds a fragment to the message under way, or begins one.
-    fn assemble(&mut self, frame: Frame<'static>) -> Result<Received, End> {
+    fn assemble(&mut self, frame: &Frame<'static>) -> Result<Received, End> {
         let mut message = match (self.message.take(), frame.opcode) {
             (Some(message), OpCode::Continuation) => message,
             (None, OpCode::Text | OpCode::Binary) => Fragments {

@@ -4,7 +4,6 @@
 //! are; fastwebsockets only reads.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -37,32 +36,34 @@ pub(crate) async fn serve(worker: &Worker, stream: Watched, outlet: impl Outlet)
     let mut stream = Both(Rc::new(RefCell::new(stream)));
     let mut messages = Messages::new(stream.clone(), worker.shared.limits.message_bytes);
     let outlet = RefCell::new(outlet);
-    let controls = RefCell::new(VecDeque::new());
+    let pong = Cell::new(None);
     let is_writing = Cell::new(false);
     let inbound = async {
-        loop {
+        for received in 1_u64.. {
             match messages.next().await? {
                 Received::Message(opcode, payload) => {
                     outlet.borrow_mut().message(opcode, &payload)?;
                 }
-                // The other half of this task writes it.
-                Received::Ping(payload) => {
-                    controls
-                        .borrow_mut()
-                        .push_back(frame(OpCode::Pong, &[&payload]));
-                }
+                // The other half of this task writes it. Only the latest ping needs an answer (RFC 6455
+                // section 5.5.3), so that a client that pings and does not read fills no queue.
+                Received::Ping(payload) => pong.set(Some(frame(OpCode::Pong, &[&payload]))),
                 Received::Nothing => {}
             }
             if messages.is_between_messages() {
                 activity.enter(Stage::Idle);
             }
+            // Many messages may have come at once; what they bring is written as they are read.
+            if received % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
         }
+        Ok(())
     };
     let mut writer = stream.clone();
     let outbound = async {
         loop {
-            let next = poll_fn(|context| match controls.borrow_mut().pop_front() {
-                Some(control) => Poll::Ready(Ok(control)),
+            let next = poll_fn(|context| match pong.take() {
+                Some(pong) => Poll::Ready(Ok(pong)),
                 None => outlet.borrow_mut().poll_frame(context),
             });
             let frame = next.await?;
@@ -77,6 +78,8 @@ pub(crate) async fn serve(worker: &Worker, stream: Watched, outlet: impl Outlet)
         end = inbound => end,
         end = outbound => end,
     };
+    // A client on its way out, however slowly it goes, takes nobody's place.
+    drop(outlet);
     let farewell = match end.expect_err("neither half ends without a reason") {
         // Behind half a frame nothing could be understood.
         _ if is_writing.get() => return,
@@ -116,9 +119,14 @@ pub(crate) fn frame(opcode: OpCode, parts: &[&[u8]]) -> Bytes {
             frame.put_u64(length as u64);
         }
     }
-    parts.iter().for_each(|part| frame.extend_from_slice(part));
+    for part in parts {
+        frame.extend_from_slice(part);
+    }
     frame.freeze()
 }
+
+/// How many frames are read before all others have a turn: few against what a log keeps.
+const TURN: u64 = 64;
 
 /// A stream that is read and written at once, by one task: each poll borrows it for its own length.
 #[derive(Clone)]

@@ -1,17 +1,19 @@
 //! HTTP replies: few and fixed headers, so that replies of different endpoints cost alike.
 
-use std::fmt::Display;
-
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use sockrates_core::publishing::QueryError;
 use sockrates_core::target;
 
 use crate::events::Events;
 
-/// A reply: complete in memory, or a stream that does not end.
-pub(crate) type Reply = Response<Either<Full<Bytes>, Events>>;
+/// A reply.
+pub(crate) type Reply = Response<Body>;
+
+/// What a reply carries: bytes, complete in memory, or a stream of events.
+pub(crate) type Body = Either<Full<Bytes>, Events>;
 
 /// Makes a reply of this kind.
 pub(crate) fn ok(content_type: &'static str, body: Bytes) -> Reply {
@@ -25,38 +27,17 @@ pub(crate) fn ok(content_type: &'static str, body: Bytes) -> Reply {
 
 /// Makes a reply without a body.
 pub(crate) fn no_content() -> Reply {
-    with_status(StatusCode::NO_CONTENT)
-}
-
-/// Makes the reply to having made something, or having replaced it.
-pub(crate) fn made(is_new: bool) -> Reply {
-    with_status(if is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    })
-}
-
-/// Makes a reply that is a stream of events.
-pub(crate) fn stream(events: Events) -> Reply {
-    let mut reply = Response::new(Either::Right(events));
-    let content_type = HeaderValue::from_static("text/event-stream");
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    reply
-}
-
-/// Makes the reply that another protocol follows upon, with these further headers.
-pub(crate) fn switching<B>(upgrade: &Response<B>) -> Reply {
-    let mut reply = with_status(upgrade.status());
-    *reply.headers_mut() = upgrade.headers().clone();
-    reply
-}
-
-fn with_status(status: StatusCode) -> Reply {
     let mut reply = Response::new(Either::Left(Full::default()));
-    *reply.status_mut() = status;
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    reply
+}
+
+/// Says that something was made, or replaced.
+pub(crate) fn made(is_new: bool) -> Reply {
+    let mut reply = Response::new(Either::Left(Full::default()));
+    if is_new {
+        *reply.status_mut() = StatusCode::CREATED;
+    }
     reply
 }
 
@@ -68,78 +49,80 @@ pub(crate) enum Refusal {
     /// Another method is needed.
     Method(&'static str),
     /// The request says nothing sensible.
-    Malformed(String),
-    /// What is asked for is no longer there.
-    Gone {
-        /// The oldest sequence that is.
-        oldest: u64,
-        /// The latest.
-        head: u64,
-    },
-    /// There is no room for more.
-    Full(&'static str),
-    /// Something else is in the way.
-    Conflict(&'static str),
+    Malformed(&'static str),
+    /// The query does not say what to publish.
+    Query(QueryError),
+    /// What a topic is asked for makes no sense.
+    Senseless { what: &'static str, head: u64 },
+    /// The history of a topic does not reach back to what the client needs.
+    Missed { oldest: u64, head: u64 },
     /// The body is longer than the server takes.
     TooLong,
     /// The path speaks WebSocket only, in version 13.
     UpgradeNeeded,
     /// A page of another site asks.
     Foreign,
+    /// Somebody else has what is asked for.
+    Conflict(&'static str),
+    /// There are as many as there may be.
+    Full(&'static str),
 }
 
 impl Refusal {
-    /// Says what is wrong with a request.
-    pub(crate) fn malformed(what: impl Display) -> Self {
-        Self::Malformed(format!("{what}\n"))
-    }
-
     /// Makes the reply that says so.
     pub(crate) fn reply(&self) -> Reply {
         let (status, message) = match self {
+            Self::Query(error) => {
+                return self.with(StatusCode::BAD_REQUEST, format!("{error}\n").into());
+            }
             Self::Unknown(what) => (StatusCode::NOT_FOUND, *what),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong method, see Allow\n"),
-            Self::Malformed(what) => (StatusCode::BAD_REQUEST, what.as_str()),
-            Self::Gone { .. } => (StatusCode::GONE, "dropped from the history\n"),
-            Self::Full(what) => (StatusCode::SERVICE_UNAVAILABLE, *what),
-            Self::Conflict(what) => (StatusCode::CONFLICT, *what),
+            Self::Malformed(what) | Self::Senseless { what, .. } => {
+                (StatusCode::BAD_REQUEST, *what)
+            }
+            Self::Missed { .. } => (StatusCode::GONE, "the history does not reach back so far\n"),
             Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "body above the limit\n"),
             Self::UpgradeNeeded => (StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 only\n"),
             Self::Foreign => (StatusCode::FORBIDDEN, "origin is not this server\n"),
+            Self::Conflict(what) => (StatusCode::CONFLICT, *what),
+            Self::Full(what) => (StatusCode::SERVICE_UNAVAILABLE, *what),
         };
-        let mut reply = ok(TEXT, Bytes::copy_from_slice(message.as_bytes()));
+        self.with(status, Bytes::from_static(message.as_bytes()))
+    }
+
+    fn with(&self, status: StatusCode, message: Bytes) -> Reply {
+        let mut reply = ok(TEXT, message);
         *reply.status_mut() = status;
-        for (name, value) in self.headers() {
-            reply
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
-        }
-        if let Self::Gone { oldest, head } = self {
-            let headers = reply.headers_mut();
-            headers.insert(OLDEST, HeaderValue::from(*oldest));
-            headers.insert(HEAD, HeaderValue::from(*head));
-        }
+        reply.headers_mut().extend(self.headers());
         reply
     }
 
-    fn headers(&self) -> Vec<(HeaderName, &'static str)> {
+    fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let fixed = |name, value| (name, HeaderValue::from_static(value));
         match self {
-            Self::Method(allowed) => vec![(header::ALLOW, *allowed)],
-            Self::TooLong => vec![(header::CONNECTION, "close")],
+            Self::Method(allowed) => vec![fixed(header::ALLOW, *allowed)],
+            Self::TooLong => vec![fixed(header::CONNECTION, "close")],
             Self::UpgradeNeeded => vec![
-                (header::CONNECTION, "upgrade"),
-                (header::UPGRADE, "websocket"),
-                (header::SEC_WEBSOCKET_VERSION, "13"),
+                fixed(header::CONNECTION, "upgrade"),
+                fixed(header::UPGRADE, "websocket"),
+                fixed(header::SEC_WEBSOCKET_VERSION, "13"),
             ],
+            Self::Senseless { head, .. } => vec![(HEAD, (*head).into())],
+            Self::Missed { oldest, head } => {
+                vec![(OLDEST, (*oldest).into()), (HEAD, (*head).into())]
+            }
             _ => Vec::new(),
         }
     }
 }
 
+/// Carries the latest sequence, so that a client can begin with the present.
+pub(crate) const HEAD: HeaderName = HeaderName::from_static(target::HEAD_HEADER);
+const OLDEST: HeaderName = HeaderName::from_static(target::OLDEST_HEADER);
+/// For what cannot name a topic, a room, a game or a player.
+pub(crate) const BAD_NAME: Refusal =
+    Refusal::Malformed("a name is 1 to 64 letters, digits, `-`, `_` and `.`\n");
 /// The content type of what people may read.
 pub(crate) const TEXT: &str = "text/plain";
 /// The content type of payloads.
 pub(crate) const BINARY: &str = "application/octet-stream";
-/// The sequence of the latest update a client then knows.
-pub(crate) const HEAD: HeaderName = HeaderName::from_static(target::HEAD_HEADER);
-const OLDEST: HeaderName = HeaderName::from_static(target::OLDEST_HEADER);

@@ -1,149 +1,281 @@
-//! Rooms: what one member sends goes to all, in one order.
+//! Rooms: whatever a member sends goes to all members, in one order for all.
+//!
+//! A room is a log of frames that each member reads on its own: a message is encoded once, a copy of it is a reference,
+//! and a slow member costs the others nothing.
 
-use std::collections::HashMap;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fastwebsockets::OpCode;
+use sockrates_core::publishing::is_name;
 
 use crate::activity::Backlog;
 use crate::audience::{Audience, Seat};
-use crate::log::Log;
 use crate::messages::End;
 use crate::push::{self, Outlet};
-use crate::subscribe::TOO_SLOW;
-use crate::worker::{Worker, count};
+use crate::reply::{BAD_NAME, Refusal};
+use crate::stream::Watched;
+use crate::worker::{Shared, Worker, count};
 
-/// All rooms by name. A room is made by its first member and gone with its last.
+/// The rooms that have members.
 #[derive(Debug, Default)]
-pub(crate) struct Rooms(Mutex<HashMap<String, Arc<Room>>>);
+pub(crate) struct Rooms(Mutex<HashMap<String, Occupied>>);
 
-/// One room: the frames of its latest messages, ready to be sent.
+#[derive(Debug, Default)]
+struct Occupied {
+    room: Arc<Room>,
+    members: usize,
+}
+
+/// One room.
 #[derive(Debug, Default)]
 struct Room {
-    name: String,
+    /// Messages so far, apart from the log so that the sweeper takes no lock.
     head: AtomicU64,
-    frames: Mutex<Log<Bytes>>,
+    log: Mutex<Log>,
     audience: Arc<Audience>,
-    /// Counted under the lock of all rooms.
-    members: AtomicU64,
 }
 
-/// A member's place in its room.
+/// The latest messages as frames, oldest first, numbered without gaps up to `head`.
+#[derive(Debug, Default)]
+struct Log {
+    head: u64,
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+/// What comes next for a member.
+#[derive(Debug, Eq, PartialEq)]
+enum Next {
+    Frame(Bytes),
+    Nothing,
+    /// The log does not reach back so far.
+    Lost,
+}
+
+/// A member's place in a room, given back when it is dropped.
 #[derive(Debug)]
-struct Place {
-    room: Arc<Room>,
-    sent: AtomicU64,
-}
-
-/// One member.
 pub(crate) struct Member {
-    worker: Rc<Worker>,
-    place: Arc<Place>,
+    rooms: Arc<Rooms>,
+    name: String,
+    reading: Arc<Reading>,
     seat: Seat,
 }
 
+/// How far a member has read.
+#[derive(Debug)]
+struct Reading {
+    room: Arc<Room>,
+    seen: AtomicU64,
+}
+
 impl Rooms {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Room>>> {
-        self.0.lock().expect("nothing panics while it holds rooms")
-    }
-}
-
-impl Room {
-    fn lock(&self) -> MutexGuard<'_, Log<Bytes>> {
-        let frames = self.frames.lock();
-        frames.expect("nothing panics while it holds frames")
-    }
-}
-
-impl Member {
-    /// Joins a room; it hears what is said from now on. `None` when there is no room for another room.
-    pub(crate) fn join(worker: Rc<Worker>, name: &str) -> Option<Self> {
-        let mut rooms = worker.shared.rooms.lock();
-        if rooms.len() >= MOST_ROOMS && !rooms.contains_key(name) {
+    /// Joins a room at its end, made if need be; `None` when there are too many. What is sent from now on reaches this
+    /// member.
+    pub(crate) fn join(self: &Arc<Self>, name: &str) -> Option<Member> {
+        let mut rooms = self.lock();
+        if rooms.len() >= MAX_ROOMS && !rooms.contains_key(name) {
             return None;
         }
-        let room = rooms.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(Room {
-                name: name.to_owned(),
-                ..Room::default()
-            })
-        });
-        room.members.fetch_add(1, Ordering::Relaxed);
-        let room = Arc::clone(room);
+        let occupied = rooms.entry(name.into()).or_default();
+        occupied.members += 1;
+        let room = Arc::clone(&occupied.room);
         drop(rooms);
-        count(&worker.counts.subscriptions);
-        let seat = room.audience.join();
-        let sent = AtomicU64::new(room.lock().head());
-        Some(Self {
-            worker,
-            place: Arc::new(Place { room, sent }),
-            seat,
+        let seen = AtomicU64::new(room.head.load(Relaxed));
+        Some(Member {
+            rooms: Arc::clone(self),
+            name: name.into(),
+            seat: room.audience.join(),
+            reading: Arc::new(Reading { room, seen }),
         })
     }
 
-    /// Returns what the sweeper looks at.
-    pub(crate) fn backlog(&self) -> Arc<dyn Backlog> {
-        Arc::clone(&self.place) as _
-    }
-}
-
-impl Outlet for Member {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
-        self.seat.register(context.waker());
-        let Place { room, sent } = &*self.place;
-        let last = sent.load(Ordering::Relaxed);
-        if room.head.load(Ordering::Acquire) <= last {
-            return Poll::Pending;
-        }
-        match room.lock().after(last) {
-            Ok(mut frames) => match frames.next() {
-                None => Poll::Pending,
-                Some(frame) => {
-                    sent.store(last + 1, Ordering::Relaxed);
-                    count(&self.worker.counts.deliveries);
-                    Poll::Ready(Ok(frame.clone()))
-                }
-            },
-            Err(_) => {
-                count(&self.worker.counts.dropped);
-                Poll::Ready(Err(End::Farewell(TOO_SLOW, "too slow".to_owned())))
-            }
+    fn leave(&self, name: &str) {
+        let mut rooms = self.lock();
+        let occupied = rooms.get_mut(name).expect("a room stays with its members");
+        occupied.members -= 1;
+        if occupied.members == 0 {
+            rooms.remove(name);
         }
     }
 
-    fn message(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), End> {
-        let room = &self.place.room;
-        let frame = push::frame(opcode, &[payload]);
-        let mut frames = room.lock();
-        let bytes = frame.len();
-        frames.push(frame, bytes);
-        room.head.store(frames.head(), Ordering::Release);
-        drop(frames);
-        room.audience.wake_all();
-        count(&self.worker.counts.operations);
-        Ok(())
-    }
-}
-
-impl Backlog for Place {
-    fn behind(&self) -> u64 {
-        let head = self.room.head.load(Ordering::Acquire);
-        head.saturating_sub(self.sent.load(Ordering::Relaxed))
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Occupied>> {
+        self.0.lock().expect("nothing panics while it holds rooms")
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut rooms = self.worker.shared.rooms.lock();
-        let room = &self.place.room;
-        if room.members.fetch_sub(1, Ordering::Relaxed) == 1 {
-            rooms.remove(&room.name);
+        // The sweeper still knows it while it is told to go.
+        self.reading.seen.store(u64::MAX, Relaxed);
+        self.rooms.leave(&self.name);
+    }
+}
+
+impl Room {
+    fn say(&self, frame: Bytes) {
+        let mut log = self.lock();
+        log.push(frame);
+        self.head.store(log.head, Relaxed);
+        drop(log);
+        self.audience.wake_all();
+    }
+
+    fn after(&self, seen: u64) -> Next {
+        self.lock().after(seen)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log
+            .lock()
+            .expect("nothing panics while it holds the log")
+    }
+}
+
+impl Log {
+    fn push(&mut self, frame: Bytes) {
+        self.head += 1;
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+        while self.frames.len() > LOG_MESSAGES || self.bytes > LOG_BYTES && self.frames.len() > 1 {
+            self.bytes -= self.frames.pop_front().map_or(0, |oldest| oldest.len());
+        }
+    }
+
+    fn after(&self, seen: u64) -> Next {
+        let behind = usize::try_from(self.head - seen).unwrap_or(usize::MAX);
+        match self.frames.len().checked_sub(behind) {
+            None => Next::Lost,
+            Some(index) => self
+                .frames
+                .get(index)
+                .map_or(Next::Nothing, |frame| Next::Frame(frame.clone())),
         }
     }
 }
 
-const MOST_ROOMS: usize = 16_384;
+impl Backlog for Reading {
+    fn behind(&self) -> u64 {
+        let head = self.room.head.load(Relaxed);
+        head.saturating_sub(self.seen.load(Relaxed))
+    }
+}
+
+/// Joins a room.
+pub(crate) fn join(name: &str, shared: &Shared) -> Result<Member, Refusal> {
+    if !is_name(name) {
+        return Err(BAD_NAME);
+    }
+    let member = shared.rooms.join(name);
+    member.ok_or(Refusal::Full("too many rooms\n"))
+}
+
+/// Serves one member to its end.
+pub(crate) async fn serve(worker: &Worker, stream: Watched, member: Member) {
+    count(&worker.counts.subscriptions);
+    let reading = Arc::clone(&member.reading);
+    stream
+        .activity()
+        .backlog
+        .set(reading)
+        .expect("a connection is in one room");
+    push::serve(worker, stream, Visit { worker, member }).await;
+}
+
+struct Visit<'a> {
+    worker: &'a Worker,
+    member: Member,
+}
+
+impl Outlet for Visit<'_> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
+        self.member.seat.register(context.waker());
+        let Reading { room, seen } = &*self.member.reading;
+        let known = seen.load(Relaxed);
+        match room.after(known) {
+            Next::Frame(frame) => {
+                seen.store(known + 1, Relaxed);
+                count(&self.worker.counts.deliveries);
+                Poll::Ready(Ok(frame))
+            }
+            Next::Nothing => Poll::Pending,
+            Next::Lost => {
+                count(&self.worker.counts.dropped);
+                Poll::Ready(Err(End::Farewell(TOO_SLOW, "too slow".into())))
+            }
+        }
+    }
+
+    fn message(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), End> {
+        count(&self.worker.counts.operations);
+        self.member
+            .reading
+            .room
+            .say(push::frame(opcode, &[payload]));
+        Ok(())
+    }
+}
+
+/// As many as there may be connections by default.
+const MAX_ROOMS: usize = 16_384;
+const LOG_MESSAGES: usize = 4096;
+const LOG_BYTES: usize = 4 << 20;
+/// The code for a member whom the log has left behind.
+const TOO_SLOW: u16 = 4410;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(length: usize) -> Bytes {
+        vec![b'x'; length].into()
+    }
+
+    #[test]
+    fn a_room_is_gone_with_its_last_member() {
+        let rooms = Arc::new(Rooms::default());
+        let [first, second] = ["a", "a"].map(|name| rooms.join(name).unwrap());
+        first.reading.room.say(frame(1));
+        assert_eq!(second.reading.behind(), 1);
+        assert_eq!(rooms.join("a").unwrap().reading.behind(), 0);
+        drop((first, second));
+        assert!(rooms.lock().is_empty());
+    }
+
+    #[test]
+    fn rooms_are_bounded_in_number_and_those_there_are_stay_open() {
+        let rooms = Arc::new(Rooms::default());
+        let members: Vec<_> = (0..MAX_ROOMS)
+            .map(|k| rooms.join(&k.to_string()).unwrap())
+            .collect();
+        assert!(rooms.join("one more").is_none());
+        assert!(rooms.join("0").is_some());
+        drop(members);
+        assert!(rooms.join("one more").is_some());
+    }
+
+    #[test]
+    fn the_log_is_bounded_in_number() {
+        let mut log = Log::default();
+        for length in 0..=LOG_MESSAGES {
+            log.push(frame(length % 2));
+        }
+        assert_eq!(log.after(0), Next::Lost);
+        assert_eq!(log.after(1), Next::Frame(frame(1)));
+        assert_eq!(log.after(log.head), Next::Nothing);
+    }
+
+    #[test]
+    fn the_log_is_bounded_in_bytes_but_keeps_the_latest() {
+        let mut log = Log::default();
+        log.push(frame(LOG_BYTES / 2));
+        log.push(frame(LOG_BYTES / 2));
+        assert_eq!(log.after(0), Next::Frame(frame(LOG_BYTES / 2)));
+        log.push(frame(LOG_BYTES + 1));
+        assert_eq!(log.after(1), Next::Lost);
+        assert_eq!(log.after(2), Next::Frame(frame(LOG_BYTES + 1)));
+    }
+}

@@ -103,12 +103,12 @@ impl Server {
             usage.connections_refused += counts.refused.get();
             usage.operations += counts.operations.get();
             usage.connections_cut += counts.cut.get();
+            usage.updates_published += counts.published.get();
             usage.subscriptions += counts.subscriptions.get();
             usage.deliveries += counts.deliveries.get();
             usage.subscribers_dropped += counts.dropped.get();
             usage.snapshots_coalesced += counts.coalesced.get();
         }
-        usage.updates_published = self.shared.topics.published();
         usage.publisher_lag_max_ns = self.shared.publisher_lag_max_ns.load(Relaxed);
         usage.process = process::usage();
         usage

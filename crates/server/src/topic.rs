@@ -1,76 +1,102 @@
-//! Topics of updates: what their publishers write and all workers read.
+//! A topic of updates: what its publisher writes and all workers read.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 use fastwebsockets::OpCode;
-use sockrates_core::publishing::TopicSpec;
-use sockrates_core::target::DEFAULT_TOPIC;
 use sockrates_core::update::Update;
 
-use crate::activity::Backlog;
-use crate::audience::Audience;
-use crate::log::{Gone, Log};
+use crate::audience::{Audience, Seat};
 use crate::push;
 
 /// A topic with a bounded history.
 #[derive(Debug)]
 pub(crate) struct Topic {
     name: String,
-    pub(crate) spec: TopicSpec,
-    /// The latest sequence, apart from the history so that whoever finds nothing new takes no lock.
+    /// The latest sequence, apart from the history so that a look that finds nothing takes no lock.
     head: AtomicU64,
-    history: Mutex<Log<Entry>>,
-    pub(crate) audience: Arc<Audience>,
     is_over: AtomicBool,
+    history: Mutex<History>,
+    audience: Arc<Audience>,
 }
 
-/// One update in the forms it is sent in. The latter two are made when they are first asked for, and shared by all.
+/// The latest updates, oldest first, numbered without gaps up to `head`.
+#[derive(Debug, Default)]
+struct History {
+    head: u64,
+    updates: VecDeque<Encodings>,
+    bytes: usize,
+}
+
+/// One update as it is sent. What not every topic needs is made at its first use, and then shared by all.
 #[derive(Debug)]
-struct Entry {
+struct Encodings {
     line: Bytes,
     event: Option<Bytes>,
     frame: Option<Bytes>,
 }
 
-/// What carries an update.
+/// How updates are sent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Form {
-    /// `SEQUENCE CREATED_NS PAYLOAD` and a line feed.
+pub(crate) enum Encoding {
+    /// A line of text.
     Line,
     /// A server-sent event.
     Event,
-    /// A WebSocket frame.
+    /// A WebSocket frame that names the topic.
     Frame,
 }
 
-/// Updates that a client did not know.
+/// What a reader finds after what it knows.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Found {
+    Nothing,
+    News(News),
+    /// The next update has left the history, which begins with this one.
+    Missed {
+        oldest: u64,
+    },
+    /// Another topic has taken the name.
+    Over,
+}
+
+/// Updates that a reader did not know.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct News {
-    /// Their bytes, in order.
+    /// They, encoded, in order.
     pub(crate) bytes: Bytes,
+    /// How many they are.
+    pub(crate) count: u64,
     /// The sequence of the last one.
     pub(crate) last: u64,
 }
 
+/// Why a reader cannot begin where it wants to.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Misplaced {
+    /// The next update has left the history, which begins with this one.
+    Missed { oldest: u64 },
+    /// It knows more than there is: it has followed another server, and silence would hide that for ever.
+    Beyond,
+}
+
 impl Topic {
-    pub(crate) fn new(name: &str, spec: TopicSpec) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            spec,
             head: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
             history: Mutex::default(),
             audience: Arc::default(),
-            is_over: AtomicBool::new(false),
         }
     }
 
-    /// Publishes an update that came into being at this instant.
+    /// Publishes one update and wakes whoever waits for it.
     pub(crate) fn publish(&self, created_ns: u64, payload: &[u8]) {
         let mut history = self.lock();
-        let sequence = history.head() + 1;
+        let sequence = history.head + 1;
         let mut line = Vec::with_capacity(payload.len() + LINE_EXTRA_BYTES);
         let update = Update {
             sequence,
@@ -78,16 +104,20 @@ impl Topic {
             payload,
         };
         update.write(&mut line);
-        let bytes = line.len();
-        let entry = Entry {
-            line: line.into(),
-            event: None,
-            frame: None,
-        };
-        history.push(entry, bytes);
+        history.push(line.into());
         self.head.store(sequence, Ordering::Release);
         drop(history);
         self.audience.wake_all();
+    }
+
+    /// Ends the topic, and wakes whoever must know.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.audience.wake_all();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// Returns the latest sequence; 0 before the first update.
@@ -95,243 +125,217 @@ impl Topic {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Returns the sequence of the oldest update that can be had.
-    pub(crate) fn oldest(&self) -> u64 {
-        self.lock().oldest()
+    /// Takes a seat from which news are noticed.
+    pub(crate) fn join(&self) -> Seat {
+        self.audience.join()
     }
 
-    /// Returns updates after this sequence, in order and up to `most` bytes but at least one; `None` when there is none.
-    pub(crate) fn after(&self, since: u64, form: Form, most: usize) -> Result<Option<News>, Gone> {
-        if self.head() <= since {
-            return Ok(None);
+    /// Returns the sequence after which a reader begins that knows all up to `since`, or asks for what is to come.
+    pub(crate) fn begin(&self, since: Option<u64>) -> Result<u64, Misplaced> {
+        let head = self.head();
+        match since {
+            None => Ok(head),
+            Some(since) if since > head => Err(Misplaced::Beyond),
+            Some(since) if since == head => Ok(since),
+            Some(since) => match self.lock().oldest() {
+                oldest if since + 1 < oldest => Err(Misplaced::Missed { oldest }),
+                _ => Ok(since),
+            },
+        }
+    }
+
+    /// Returns the updates after this sequence: as many as fit into so many bytes, but at least one.
+    pub(crate) fn after(&self, known: u64, encoding: Encoding, max_bytes: usize) -> Found {
+        if self.is_over() {
+            return Found::Over;
+        }
+        if self.head() <= known {
+            return Found::Nothing;
         }
         let mut history = self.lock();
-        let mut entries = history.after(since)?;
-        let Some(first) = entries.next() else {
-            return Ok(None);
+        let oldest = history.oldest();
+        let Some(skipped) = (known + 1).checked_sub(oldest) else {
+            return Found::Missed { oldest };
         };
-        let first = first.in_form(form, &self.name).clone();
-        let mut news = News {
-            bytes: first,
-            last: since + 1,
-        };
-        let mut all: Option<BytesMut> = None;
-        for entry in entries {
-            let next = entry.in_form(form, &self.name);
-            let length = all.as_ref().map_or(news.bytes.len(), BytesMut::len);
-            if length + next.len() > most {
+        let skipped = usize::try_from(skipped).expect("an index into the history");
+        let (mut parts, mut bytes) = (Vec::new(), 0);
+        for update in history.updates.range_mut(skipped..) {
+            let part = update.encoded(encoding, &self.name);
+            bytes += part.len();
+            if bytes > max_bytes && !parts.is_empty() {
                 break;
             }
-            all.get_or_insert_with(|| BytesMut::from(&news.bytes[..]))
-                .extend_from_slice(next);
-            news.last += 1;
+            parts.push(part);
         }
-        if let Some(all) = all {
-            news.bytes = all.freeze();
-        }
-        Ok(Some(news))
+        drop(history);
+        let count = parts.len() as u64;
+        Found::News(News {
+            bytes: join(parts),
+            count,
+            last: known + count,
+        })
     }
 
-    /// Ends the topic: another has taken its name.
-    fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
-        self.audience.wake_all();
-    }
-
-    /// Says whether another topic has taken its name.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Log<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, History> {
         self.history
             .lock()
             .expect("nothing panics while it holds the history")
     }
 }
 
-impl Entry {
-    fn in_form(&mut self, form: Form, topic: &str) -> &Bytes {
-        match form {
-            Form::Line => &self.line,
-            Form::Event => self.event.get_or_insert_with(|| event(&self.line)),
-            Form::Frame => self.frame.get_or_insert_with(|| {
-                let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-                push::frame(OpCode::Text, &[topic.as_bytes(), b" ", line])
-            }),
+impl History {
+    fn push(&mut self, line: Bytes) {
+        self.head += 1;
+        self.bytes += line.len();
+        self.updates.push_back(Encodings {
+            line,
+            event: None,
+            frame: None,
+        });
+        while self.updates.len() > HISTORY_UPDATES
+            || self.bytes > HISTORY_BYTES && self.updates.len() > 1
+        {
+            self.bytes -= self
+                .updates
+                .pop_front()
+                .map_or(0, |oldest| oldest.line.len());
+        }
+    }
+
+    /// Returns the first sequence that is or will be there.
+    fn oldest(&self) -> u64 {
+        self.head + 1 - self.updates.len() as u64
+    }
+}
+
+impl Encodings {
+    fn encoded(&mut self, encoding: Encoding, topic: &str) -> Bytes {
+        let line = &self.line;
+        match encoding {
+            Encoding::Line => line.clone(),
+            Encoding::Event => self.event.get_or_insert_with(|| event(line)).clone(),
+            Encoding::Frame => self.frame.get_or_insert_with(|| frame(topic, line)).clone(),
         }
     }
 }
 
-/// Makes a server-sent event of an update's line (WHATWG HTML, section 9.2.5).
 fn event(line: &[u8]) -> Bytes {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let end = line.iter().position(|byte| *byte == b' ');
-    let (id, data) = line.split_at(end.unwrap_or(line.len()));
-    [b"id: ", id, b"\ndata:", data, b"\n\n"].concat().into()
+    let mut parts = line.splitn(2, |byte| *byte == b' ');
+    let mut next = || parts.next().unwrap_or_default();
+    [b"id: ", next(), b"\ndata: ", next(), b"\n"]
+        .concat()
+        .into()
 }
 
-/// A subscriber's place in a topic, which the sweeper compares with its head.
-#[derive(Debug)]
-pub(crate) struct Cursor {
-    pub(crate) topic: Arc<Topic>,
-    sent: AtomicU64,
+fn frame(topic: &str, line: &[u8]) -> Bytes {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    push::frame(OpCode::Text, &[topic.as_bytes(), b" ", text])
 }
 
-impl Cursor {
-    pub(crate) const fn new(topic: Arc<Topic>, since: u64) -> Self {
-        Self {
-            topic,
-            sent: AtomicU64::new(since),
-        }
+/// Puts parts together; a single one is not copied.
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.remove(0);
     }
-
-    /// Takes the updates that come next, if there are any.
-    pub(crate) fn take(&self, form: Form, most: usize) -> Result<Option<News>, Gone> {
-        let news = self
-            .topic
-            .after(self.sent.load(Ordering::Relaxed), form, most)?;
-        if let Some(news) = &news {
-            self.sent.store(news.last, Ordering::Relaxed);
-        }
-        Ok(news)
+    let mut all = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        all.extend_from_slice(&part);
     }
-
-    /// Returns the sequence of the last update that was taken.
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Backlog for Cursor {
-    fn behind(&self) -> u64 {
-        self.topic.head().saturating_sub(self.sent())
-    }
-}
-
-/// All topics by name.
-#[derive(Debug)]
-pub(crate) struct Topics {
-    topics: RwLock<HashMap<String, Arc<Topic>>>,
-    /// What topics published that have been replaced.
-    published_before: AtomicU64,
-    made: AtomicUsize,
-}
-
-impl Topics {
-    /// Makes the topics a server has from the start.
-    pub(crate) fn new(default: TopicSpec) -> Self {
-        let topic = Arc::new(Topic::new(DEFAULT_TOPIC, default));
-        Self {
-            topics: RwLock::new(HashMap::from([(DEFAULT_TOPIC.to_owned(), topic)])),
-            published_before: AtomicU64::new(0),
-            made: AtomicUsize::new(0),
-        }
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
-        let topics = self.topics.read();
-        let topics = topics.expect("nothing panics while it holds the topics");
-        topics.get(name).cloned()
-    }
-
-    /// Makes or replaces a topic; `None` when there is no room for it. Returns it with its number, and whether it is new.
-    pub(crate) fn put(&self, name: &str, spec: TopicSpec) -> Option<(Arc<Topic>, usize, bool)> {
-        let topics = self.topics.write();
-        let mut topics = topics.expect("nothing panics while it holds the topics");
-        if topics.len() >= MOST_TOPICS && !topics.contains_key(name) {
-            return None;
-        }
-        let topic = Arc::new(Topic::new(name, spec));
-        let replaced = topics.insert(name.to_owned(), Arc::clone(&topic));
-        drop(topics);
-        if let Some(old) = &replaced {
-            self.published_before
-                .fetch_add(old.head(), Ordering::Relaxed);
-            old.end();
-        }
-        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
-        Some((topic, number, replaced.is_none()))
-    }
-
-    /// Returns how many updates all topics ever published.
-    pub(crate) fn published(&self) -> u64 {
-        let topics = self.topics.read();
-        let topics = topics.expect("nothing panics while it holds the topics");
-        let now: u64 = topics.values().map(|topic| topic.head()).sum();
-        now + self.published_before.load(Ordering::Relaxed)
-    }
-
-    /// Wakes all subscribers, so that they see to their keep-alives.
-    pub(crate) fn wake_all(&self) {
-        let topics = self.topics.read();
-        let topics = topics.expect("nothing panics while it holds the topics");
-        topics.values().for_each(|topic| topic.audience.wake_all());
-    }
+    all.freeze()
 }
 
 /// What a line holds besides the payload: two numbers of up to 20 digits, two spaces and a line feed.
 const LINE_EXTRA_BYTES: usize = 43;
-const MOST_TOPICS: usize = 16_384;
+/// Seconds of history at the rates that make sense to poll for.
+const HISTORY_UPDATES: usize = 4096;
+/// Bounds a reply, too, since one may hold the whole history.
+const HISTORY_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn topic() -> Topic {
-        let topic = Topic::new("t", TopicSpec::default());
-        for created_ns in [100, 200, 300] {
-            topic.publish(created_ns, b"abc");
-        }
+    fn published(count: usize, payload: &[u8]) -> Topic {
+        let topic = Topic::new("t");
+        (0..count).for_each(|_| topic.publish(7, payload));
         topic
     }
 
-    fn text(topic: &Topic, since: u64, form: Form, most: usize) -> (String, u64) {
-        let news = topic.after(since, form, most).unwrap().unwrap();
-        (String::from_utf8_lossy(&news.bytes).into(), news.last)
-    }
-
-    #[test]
-    fn each_form_says_the_same() {
-        let topic = topic();
-        assert_eq!(
-            text(&topic, 1, Form::Line, 1000),
-            ("2 200 abc\n3 300 abc\n".to_owned(), 3)
-        );
-        assert_eq!(
-            text(&topic, 2, Form::Event, 1000),
-            ("id: 3\ndata: 300 abc\n\n".to_owned(), 3)
-        );
-        assert_eq!(
-            text(&topic, 2, Form::Frame, 1000),
-            ("\u{fffd}\u{b}t 3 300 abc".to_owned(), 3)
-        );
-        assert_eq!(topic.after(3, Form::Line, 1000), Ok(None));
-    }
-
-    #[test]
-    fn news_are_bounded_but_never_cut() {
-        let topic = topic();
-        for (most, last) in [(0, 1), (10, 1), (20, 2), (29, 2), (30, 3)] {
-            assert_eq!(text(&topic, 0, Form::Line, most).1, last, "{most}");
+    fn news(topic: &Topic, known: u64, encoding: Encoding, max_bytes: usize) -> News {
+        match topic.after(known, encoding, max_bytes) {
+            Found::News(news) => news,
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_frame_is_encoded_once_for_all() {
-        let topic = topic();
-        let frame = || topic.after(2, Form::Frame, 0).unwrap().unwrap().bytes;
-        assert_eq!(frame().as_ptr(), frame().as_ptr());
+    fn news_begin_after_what_is_known() {
+        let topic = published(3, b"x");
+        let lines = |known| news(&topic, known, Encoding::Line, usize::MAX).bytes;
+        assert_eq!(lines(0), &b"1 7 x\n2 7 x\n3 7 x\n"[..]);
+        assert_eq!(lines(2), &b"3 7 x\n"[..]);
+        assert_eq!(topic.after(3, Encoding::Line, usize::MAX), Found::Nothing);
     }
 
     #[test]
-    fn a_replaced_topic_is_over_and_its_updates_stay_counted() {
-        let topics = Topics::new(TopicSpec::default());
-        let (old, first, is_new) = topics.put("a", TopicSpec::default()).unwrap();
-        assert!(is_new);
-        old.publish(1, b"");
-        let (new, second, is_new) = topics.put("a", TopicSpec::default()).unwrap();
-        assert!(!is_new && old.is_over() && !new.is_over());
-        assert_eq!((first, second, topics.published()), (1, 2, 1));
+    fn each_encoding_is_made_once() {
+        let topic = published(1, b"x");
+        for (encoding, expected) in [
+            (Encoding::Line, &b"1 7 x\n"[..]),
+            (Encoding::Event, b"id: 1\ndata: 7 x\n\n"),
+            (Encoding::Frame, b"\x81\x07t 1 7 x"),
+        ] {
+            let [first, second] = [(); 2].map(|()| news(&topic, 0, encoding, 0).bytes);
+            assert_eq!(first, expected);
+            assert_eq!(first.as_ptr(), second.as_ptr());
+        }
+    }
+
+    #[test]
+    fn news_are_cut_between_updates() {
+        let topic = published(3, b"x");
+        let cut = |max_bytes| news(&topic, 0, Encoding::Line, max_bytes);
+        assert_eq!([0, 6, 11].map(|max_bytes| cut(max_bytes).last), [1; 3]);
+        assert_eq!((cut(12).count, cut(12).last), (2, 2));
+    }
+
+    #[test]
+    fn a_reader_begins_within_the_history_only() {
+        assert_eq!(published(0, b"").begin(Some(0)), Ok(0));
+        let topic = published(HISTORY_UPDATES + 10, b"x");
+        let head = topic.head();
+        assert_eq!(topic.begin(None), Ok(head));
+        assert_eq!(topic.begin(Some(10)), Ok(10));
+        assert_eq!(topic.begin(Some(9)), Err(Misplaced::Missed { oldest: 11 }));
+        assert_eq!(topic.begin(Some(head + 1)), Err(Misplaced::Beyond));
+        assert_eq!(topic.begin(Some(u64::MAX)), Err(Misplaced::Beyond));
+    }
+
+    #[test]
+    fn history_is_bounded_in_number() {
+        let topic = published(HISTORY_UPDATES + 10, b"x");
+        let missed = Found::Missed { oldest: 11 };
+        assert_eq!(topic.after(9, Encoding::Line, 0), missed);
+        let all = news(&topic, 10, Encoding::Line, usize::MAX);
+        assert_eq!(
+            (all.count, all.last),
+            (HISTORY_UPDATES as u64, topic.head())
+        );
+    }
+
+    #[test]
+    fn history_is_bounded_in_bytes_but_keeps_the_latest() {
+        let topic = published(2, &vec![b'x'; HISTORY_BYTES / 2]);
+        assert_eq!(topic.begin(Some(0)), Err(Misplaced::Missed { oldest: 2 }));
+        topic.publish(7, &vec![b'x'; HISTORY_BYTES]);
+        assert_eq!(topic.begin(Some(1)), Err(Misplaced::Missed { oldest: 3 }));
+        assert_eq!(topic.begin(Some(2)), Ok(2));
+    }
+
+    #[test]
+    fn a_topic_that_is_over_says_so() {
+        let topic = published(1, b"x");
+        topic.end();
+        assert_eq!(topic.after(0, Encoding::Line, 0), Found::Over);
     }
 }

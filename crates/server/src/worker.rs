@@ -3,21 +3,19 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use sockrates_core::payload::{self, PayloadKind};
-use sockrates_core::target::DEFAULT_TOPIC;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_local};
 
 use crate::activity::Allowed;
-use crate::clockwork::Inbox;
 use crate::connections::{Connections, Places};
 use crate::faults::Faults;
 use crate::game::Games;
@@ -25,7 +23,7 @@ use crate::injection::{Injection, Stalling};
 use crate::pause::pause;
 use crate::room::Rooms;
 use crate::stream::Watched;
-use crate::topic::Topics;
+use crate::topics::Topics;
 use crate::{Config, Limits, clockwork, floor, http};
 
 /// What all workers share.
@@ -33,12 +31,8 @@ use crate::{Config, Limits, clockwork, floor, http};
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) topics: Topics,
-    pub(crate) rooms: Rooms,
+    pub(crate) rooms: Arc<Rooms>,
     pub(crate) games: Games,
-    /// Where each worker takes topics from that it is to publish.
-    pub(crate) inboxes: Vec<Arc<Inbox>>,
-    /// Counts half the time after which silence is broken.
-    pub(crate) beat: AtomicU64,
     pub(crate) places: Places,
     /// How late the latest update or tick came into being, of all so far.
     pub(crate) publisher_lag_max_ns: AtomicU64,
@@ -54,20 +48,11 @@ impl Shared {
             taken: Arc::default(),
             limit: limits.connections,
         };
-        let topics = Topics::new(config.publisher);
-        let inboxes: Vec<_> = (0..config.workers)
-            .map(|_| Arc::<Inbox>::default())
-            .collect();
-        if let Some(topic) = topics.get(DEFAULT_TOPIC) {
-            inboxes[0].add(topic);
-        }
         Self {
             limits,
-            topics,
-            rooms: Rooms::default(),
+            topics: Topics::new(config.workers, &config.publisher),
+            rooms: Arc::default(),
             games: Games::default(),
-            inboxes,
-            beat: AtomicU64::new(0),
             places,
             publisher_lag_max_ns: AtomicU64::new(0),
             faults: config.faults.clone(),
@@ -106,6 +91,8 @@ pub(crate) struct Counts {
     pub(crate) operations: Cell<u64>,
     /// Connections ended because of a time or size limit.
     pub(crate) cut: Cell<u64>,
+    /// Updates published.
+    pub(crate) published: Cell<u64>,
     /// Subscriptions opened.
     pub(crate) subscriptions: Cell<u64>,
     /// Copies handed to subscribers.
@@ -119,12 +106,12 @@ pub(crate) struct Counts {
 /// Adds one.
 #[inline]
 pub(crate) fn count(counter: &Cell<u64>) {
-    count_many(counter, 1);
+    add(counter, 1);
 }
 
-/// Adds some.
+/// Adds so many.
 #[inline]
-pub(crate) fn count_many(counter: &Cell<u64>, more: u64) {
+pub(crate) fn add(counter: &Cell<u64>, more: u64) {
     counter.set(counter.get() + more);
 }
 
@@ -163,11 +150,7 @@ pub(crate) fn run(
             |(listener, protocol)| spawn_local(Rc::clone(&serving).accept(listener, protocol)),
         );
         spawn_local(Rc::clone(&serving).sweep());
-        let inbox = Arc::clone(&serving.shared.inboxes[index]);
-        spawn_local(clockwork::run(Arc::clone(&serving.shared), inbox));
-        if index == 0 {
-            spawn_local(beat(Arc::clone(&serving.shared)));
-        }
+        spawn_local(clockwork::run(Rc::clone(&serving), index));
         if let Some(stall) = serving.shared.stall.clone() {
             spawn_local(async move { stall.take_part().await });
         }
@@ -215,21 +198,7 @@ impl Worker {
 
     async fn sweep(self: Rc<Self>) {
         let allowed = Allowed::new(&self.shared.limits);
-        let swept = |overdue, slow| {
-            count_many(&self.counts.cut, overdue as u64);
-            count_many(&self.counts.dropped, slow as u64);
-        };
-        let most = self.shared.limits.subscriber_backlog;
-        self.connections.sweep(allowed, most, swept).await;
-    }
-}
-
-/// Has subscribers see to their keep-alives, without a timer for each.
-async fn beat(shared: Arc<Shared>) {
-    loop {
-        pause(shared.limits.keep_alive / 2).await;
-        shared.beat.fetch_add(1, Relaxed);
-        shared.topics.wake_all();
+        self.connections.sweep(allowed, &self.counts).await;
     }
 }
 

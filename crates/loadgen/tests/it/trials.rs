@@ -5,10 +5,9 @@ use std::net::TcpListener;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
-use sockrates_core::scenario::{Delivery, Timing, Wait, Workload};
+use sockrates_core::scenario::{Timing, Wait};
 use sockrates_core::schedule::Load as LoadModel;
 use sockrates_loadgen::trial::TrialError;
-use sockrates_server::{Config, Publisher, Server};
 
 use crate::support::{addresses, both, echo, run, server};
 

@@ -3,9 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use sockrates_core::document::Document;
-use sockrates_core::publishing::TopicSpec;
 use sockrates_core::target::ServerUsage;
-use sockrates_server::{Config, Limits, Server, StartError};
+use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 
 use crate::support::{BINARY, CLOSE, Client, FIN, HANDSHAKE, TEXT, WebSocket, echo_head, server};
 
@@ -90,11 +89,10 @@ fn senseless_settings_are_refused() {
         }
     };
     let publisher = |events_per_second, payload_bytes| Config {
-        publisher: TopicSpec {
+        publisher: Publisher {
             events_per_second,
             payload_bytes,
             seed: 1,
-            ..TopicSpec::default()
         },
         ..Config::default()
     };

@@ -2,13 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod events;
 mod faults;
 mod floor;
+mod games;
 mod handshake;
 mod http;
 mod lifecycle;
 mod limits;
+mod long_poll;
+mod rooms;
+mod slow;
+mod subscriptions;
 mod support;
+mod topics;
 mod updates;
 mod violations;
 mod websocket;

@@ -4,8 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use sockrates_core::publishing::TopicSpec;
-use sockrates_server::{Config, Limits, Server};
+use sockrates_server::{Config, Limits, Publisher, Server};
 
 pub(crate) fn server() -> Server {
     Server::start(&Config::default()).unwrap()
@@ -19,7 +18,7 @@ pub(crate) fn server_with(limits: Limits) -> Server {
     .unwrap()
 }
 
-pub(crate) fn publishing(publisher: TopicSpec) -> Server {
+pub(crate) fn publishing(publisher: Publisher) -> Server {
     Server::start(&Config {
         publisher,
         ..Config::default()
@@ -52,6 +51,11 @@ impl Reply {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then_some(value.trim())
         })
+    }
+
+    /// Returns the sequence of the latest update.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.header("x-sockrates-head").unwrap().parse().unwrap()
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -96,8 +100,13 @@ impl Client {
 
     /// Sends until the server has cut the connection.
     pub(crate) fn send_until_cut(&mut self) {
+        self.repeat_until_cut(&[b'x'; 1 << 14]);
+    }
+
+    /// Sends the same again and again until the server has cut the connection. Nothing is read.
+    pub(crate) fn repeat_until_cut(&mut self, bytes: &[u8]) {
         let error = loop {
-            if let Err(error) = self.stream.write(&[b'x'; 1 << 14]) {
+            if let Err(error) = self.stream.write_all(bytes) {
                 break error.kind();
             }
         };
@@ -105,6 +114,22 @@ impl Client {
             matches!(error, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
             "{error}"
         );
+    }
+
+    /// Says whether the server sends something within a tenth of a second.
+    pub(crate) fn is_answered_soon(&mut self) -> bool {
+        let soon = Some(Duration::from_millis(100));
+        self.stream.set_read_timeout(soon).unwrap();
+        let is_answered = self.stream.peek(&mut [0]).is_ok();
+        let late = Some(Duration::from_mins(1));
+        self.stream.set_read_timeout(late).unwrap();
+        is_answered
+    }
+
+    /// Says whether a request is answered, rather than the connection refused.
+    pub(crate) fn try_get(&mut self, target: &str) -> bool {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n");
+        self.try_exchange(request.as_bytes(), &mut [0; 12])
     }
 
     pub(crate) fn read(&mut self, length: usize) -> Vec<u8> {
@@ -135,6 +160,43 @@ impl Client {
 
     pub(crate) fn get(&mut self, target: &str) -> Reply {
         self.request(&format!("GET {target} HTTP/1.1\r\nHost: here\r\n\r\n"))
+    }
+
+    /// Makes a topic; false when one was replaced.
+    pub(crate) fn make_topic(&mut self, name: &str, query: &str) -> bool {
+        let reply = self.put(&format!("/updates/topics/{name}?{query}"));
+        assert_eq!(reply.header("x-sockrates-head"), Some("0"));
+        match reply.status {
+            201 => true,
+            200 => false,
+            other => panic!("{other}"),
+        }
+    }
+
+    pub(crate) fn put(&mut self, target: &str) -> Reply {
+        self.request(&format!("PUT {target} HTTP/1.1\r\nHost: here\r\n\r\n"))
+    }
+
+    /// Polls until a topic's head is at least this, and returns it.
+    pub(crate) fn wait_for_head(&mut self, topic: &str, least: u64) -> u64 {
+        loop {
+            let head = self.get(&format!("/updates/poll?topic={topic}")).sequence();
+            if head >= least {
+                return head;
+            }
+        }
+    }
+
+    /// Reads one chunk of a body that comes in chunks; the last one is empty.
+    pub(crate) fn chunk(&mut self) -> String {
+        let mut size = Vec::new();
+        while !size.ends_with(b"\r\n") {
+            size.extend(self.read(1));
+        }
+        let size = std::str::from_utf8(&size).unwrap().trim_end();
+        let mut chunk = self.read(usize::from_str_radix(size, 16).unwrap() + 2);
+        assert_eq!(chunk.split_off(chunk.len() - 2), b"\r\n");
+        String::from_utf8(chunk).unwrap()
     }
 
     pub(crate) fn echo(&mut self, body: &[u8]) -> Reply {
@@ -177,6 +239,11 @@ pub(crate) struct WebSocket {
 pub(crate) const HANDSHAKE: &str = "GET /ws/echo HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
+/// The same handshake for another path.
+pub(crate) fn handshake(target: &str) -> String {
+    HANDSHAKE.replacen("/ws/echo", target, 1)
+}
+
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
@@ -189,6 +256,14 @@ impl WebSocket {
         let mut client = Client::http(server);
         client.send(HANDSHAKE);
         Self::opened(client)
+    }
+
+    /// Opens a WebSocket of another path, and returns its handshake's reply, too.
+    pub(crate) fn open_at(server: &Server, target: &str) -> (Self, Reply) {
+        let mut client = Client::http(server);
+        let reply = client.request(&handshake(target));
+        assert_eq!(reply.status, 101, "{}", reply.head);
+        (Self { client }, reply)
     }
 
     /// Reads the handshake's reply.
@@ -229,10 +304,24 @@ impl WebSocket {
         (head[0], self.client.read(length))
     }
 
+    /// Reads one text message.
+    pub(crate) fn text(&mut self) -> String {
+        let (first, payload) = self.read();
+        assert_eq!(first, FIN | TEXT);
+        String::from_utf8(payload).unwrap()
+    }
+
     /// Expects a Close frame with this code, and then the end.
     pub(crate) fn expect_close(&mut self, code: u16) {
         let (first, payload) = self.read();
         assert_eq!((first, &*payload), (FIN | CLOSE, &code.to_be_bytes()[..]));
+        self.client.expect_end();
+    }
+
+    /// Closes, and waits until the server has done so.
+    pub(crate) fn close(mut self) {
+        self.send(FIN | CLOSE, b"");
+        while self.read().0 != FIN | CLOSE {}
         self.client.expect_end();
     }
 }
