@@ -358,10 +358,15 @@ impl Crew {
             if self.working.get() == 0 {
                 return Ok(now_ns);
             }
+            let next_ns = match now_ns + TICK_NS {
+                tick_ns if now_ns < over_ns => tick_ns.min(over_ns),
+                tick_ns => tick_ns,
+            };
             tokio::select! {
                 biased;
                 () = self.finished.notified() => {}
-                result = timer.until((now_ns + TICK_NS).min(over_ns.max(now_ns + 1))) => result?,
+                // Never for an instant that has come already: that wait would not let the others have a turn.
+                result = timer.until(next_ns) => result?,
             }
             let now_ns = shared.environment.now_ns();
             for alarm in &self.alarms {

@@ -8,10 +8,10 @@ use sockrates_core::schedule::Load as LoadModel;
 use sockrates_loadgen::trial::Load;
 use sockrates_server::{Config, Server};
 
-use crate::support::{addresses, echo, lane, run};
+use crate::support::{addresses, echo, run};
 
 fn spec(name: &str, workload: Workload, load: LoadModel, connections: u32) -> TrialSpec {
-    let mut spec = echo(&lane(name), 0, u64::MAX);
+    let mut spec = echo(&name.parse().unwrap(), 0, u64::MAX);
     spec.cell.workload = workload;
     spec.cell.load = load;
     spec.cell.connections = connections;
