@@ -47,7 +47,7 @@ impl Document for Summary {
     const KIND: &'static str = "summary";
     const VERSION: u32 = 3;
 
-    /// Version 2 adds judgement, comparisons, attributions and break-evens, which may be absent.
+    /// Version 2 adds judgement, comparisons, attributions and break-evens, version 3 units; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }
@@ -174,6 +174,12 @@ pub enum Unit {
     OperationsPerSecond,
     /// Nanoseconds of CPU time per operation.
     CpuNsPerOperation,
+    /// Nanoseconds of CPU time per second, of one client.
+    CpuNsPerSecond,
+    /// Bytes per second, of one client.
+    BytesPerSecond,
+    /// Requests per second, of one client.
+    RequestsPerSecond,
 }
 
 /// A number with its interval.

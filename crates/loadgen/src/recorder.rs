@@ -225,9 +225,9 @@ impl Recorder {
         tally.oldest_unfinished_ns = tally.oldest_unfinished_ns.max(Some(age_ns));
     }
 
-    /// Records the age of news that an operation due at `intended_ns` brought.
-    pub(crate) fn staleness(&mut self, intended_ns: u64, staleness_ns: u64) {
-        if self.is_in_window(intended_ns) {
+    /// Records the age of news that count by this instant.
+    pub(crate) fn staleness(&mut self, since_ns: u64, staleness_ns: u64) {
+        if self.is_in_open_window(since_ns) {
             self.time(Metric::Staleness, staleness_ns);
         }
     }

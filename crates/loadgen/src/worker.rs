@@ -224,7 +224,7 @@ async fn work<P: Part>(
     let cost_before = read();
     let mut crew = Crew::new();
     part.begin(plan, connections, &shared, &mut crew);
-    crew.pace(plan.wait, &shared)?;
+    begin_pacing(plan.wait, &shared)?;
     let end_ns = crew
         .watch(&shared, &mut timer, span.end_ns + plan.drain_ns)
         .await?;
@@ -260,7 +260,7 @@ where
         let mut crew = Crew::new();
         let alarm = Rc::clone(&slot.alarm);
         crew.spawn(&alarm, slot.drive());
-        crew.pace(Wait::Blocking, shared).unwrap();
+        begin_pacing(Wait::Blocking, shared).unwrap();
         let end_ns = crew.watch(shared, &mut timer, over_ns).await.unwrap();
         shared.outcome(span, end_ns, ProcessUsage::default())
     })
@@ -332,19 +332,6 @@ impl Crew {
         });
     }
 
-    /// Begins to notice due operations.
-    fn pace<E: Environment>(&self, wait: Wait, shared: &Rc<Shared<E>>) -> std::io::Result<()> {
-        match wait {
-            Wait::Blocking => {
-                spawn_local(pace(Rc::clone(shared), shared.environment.timer()?));
-            }
-            Wait::Spin => {
-                spawn_local(spin(Rc::clone(shared)));
-            }
-        }
-        Ok(())
-    }
-
     /// Watches the deadlines until every slot has finished; at `over_ns` ends those that have not.
     /// Returns when that was.
     async fn watch<E: Environment>(
@@ -378,6 +365,19 @@ impl Crew {
             shared.tick.notify_waiters();
         }
     }
+}
+
+/// Begins to notice due operations.
+fn begin_pacing<E: Environment>(wait: Wait, shared: &Rc<Shared<E>>) -> std::io::Result<()> {
+    match wait {
+        Wait::Blocking => {
+            spawn_local(pace(Rc::clone(shared), shared.environment.timer()?));
+        }
+        Wait::Spin => {
+            spawn_local(spin(Rc::clone(shared)));
+        }
+    }
+    Ok(())
 }
 
 /// Notices due operations on time, asleep in between.

@@ -637,7 +637,7 @@ UDP: inuse 0 mem 0
 
     #[test]
     fn a_process_has_used_cpu_time() {
-        assert!(cpu_ns(std::process::id()).unwrap() > 0);
+        assert!(cpu_ns(process::id()).unwrap() > 0);
         assert_eq!(cpu_ns(u32::MAX), None);
     }
 

@@ -18,6 +18,9 @@ const TAIL_SAMPLES: f64 = 20.0;
 /// What every lane is compared with: the protocol most people come from, with its connection kept; and the floor.
 pub(crate) const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
 
+/// What many ways of learning of events are compared with.
+const PUSH: &str = "websocket-persistent";
+
 /// Two cells' values of one number, block by block.
 pub(crate) struct Pairs {
     pub(crate) values: Vec<(u32, f64, f64)>,
@@ -84,7 +87,12 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
         if point.cell().operations.is_some() || !point.has_data() {
             continue;
         }
-        for reference in REFERENCES.iter().filter_map(|name| point.lane(name)) {
+        let references = if point.is_sweep() {
+            &[PUSH][..]
+        } else {
+            &REFERENCES
+        };
+        for reference in references.iter().filter_map(|name| point.lane(name)) {
             for cell in &point.cells {
                 if cell.cell.id == reference.cell.id || !cell.has_data() {
                     continue;
@@ -115,6 +123,12 @@ pub(crate) fn compared(point: &LoadPoint<'_>) -> Vec<String> {
     }
     if point.is_search() {
         names = vec![metrics::CAPACITY.to_owned()];
+    }
+    if point.is_sweep() {
+        names = vec![
+            metrics::name(main, "p50"),
+            metrics::CLIENT_SECOND_CPU.to_owned(),
+        ];
     }
     names
 }

@@ -3,6 +3,7 @@
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::plan::Target;
 use sockrates_core::record::Metric;
+use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Estimate;
 use sockrates_core::units;
 
@@ -42,8 +43,13 @@ fn found(view: &View<'_>) -> String {
         text::line(&point.cell().scenario),
         point.load_text()
     );
+    if let Some(news) = points.iter().find_map(news).filter(|_| !point.is_echo()) {
+        return format!("{scope}: {news}.");
+    }
     if let Some(attributed) = attributed(view, point) {
-        return format!("{scope}: {attributed}.");
+        let news = points.iter().find_map(news);
+        let news = news.map_or_else(String::new, |news| format!(" {}", text::sentence(&news)));
+        return format!("{scope}: {attributed}.{news}");
     }
     let clauses: Vec<_> = [reuse(point), protocols(point)]
         .into_iter()
@@ -54,6 +60,46 @@ fn found(view: &View<'_>) -> String {
     } else {
         format!("{scope}: {}.", clauses.join("; "))
     }
+}
+
+/// Says what polling at about the rate of the events costs against push, where both were measured.
+fn news(point: &LoadPoint<'_>) -> Option<String> {
+    if !point.is_sweep() {
+        return None;
+    }
+    let Workload::Updates {
+        events_per_second, ..
+    } = point.cell().workload
+    else {
+        return None;
+    };
+    let push = point.lane("websocket-persistent")?;
+    let away = |cell: &&CellView<'_>| {
+        let interval_ns = cell.interval_ns().unwrap_or(f64::MAX);
+        (interval_ns * events_per_second / 1e9).ln().abs()
+    };
+    let poll = point
+        .cells
+        .iter()
+        .copied()
+        .filter(|cell| cell.interval_ns().is_some() && cell.has_data())
+        .filter(|cell| cell.cell.lane.lifecycle == Lifecycle::Persistent)
+        .min_by(|a, b| away(a).total_cmp(&away(b)))?;
+    let stale = |cell: &CellView<'_>| {
+        let p50 = cell.merged_quantile(Metric::Staleness, 0.5);
+        p50.map(units::time)
+    };
+    let cpu = comparison::compare(poll, push, metrics::CLIENT_SECOND_CPU, true)?.ratio?;
+    Some(format!(
+        "at {} and {} clients, polling every {} on a kept connection is stale by {} at the median and costs {} the CPU \
+         of push, which is stale by {}",
+        units::rate(events_per_second).replace("/s", " event/s"),
+        point.cell().connections,
+        units::time(poll.interval_ns()?),
+        stale(poll)?,
+        with_interval(&cpu),
+        stale(push)?
+    ))
 }
 
 /// Says how much of the difference is keeping the connection, and how much is the protocol.
@@ -220,7 +266,7 @@ fn single(point: &LoadPoint<'_>) -> String {
             Some(format!(
                 "{} over {}",
                 units::time(p50),
-                text::line(&cell.cell.lane.to_string())
+                text::line(&cell.name())
             ))
         })
         .collect();

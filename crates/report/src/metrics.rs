@@ -23,6 +23,11 @@ pub(crate) const CPU: &str = "cpu_per_operation";
 /// The names of its parts. Loopback moves work between them.
 pub(crate) const SERVER_CPU: &str = "server_cpu_per_operation";
 pub(crate) const CLIENT_CPU: &str = "client_cpu_per_operation";
+/// The names of what a client costs that follows news, per second: CPU time of both ends, bytes on the network both ways
+/// with all heads, and requests.
+pub(crate) const CLIENT_SECOND_CPU: &str = "cpu_per_client_second";
+pub(crate) const CLIENT_SECOND_BYTES: &str = "bytes_per_client_second";
+pub(crate) const CLIENT_SECOND_REQUESTS: &str = "requests_per_client_second";
 /// The name of the highest rate that met its objective.
 pub(crate) const CAPACITY: &str = "capacity";
 
@@ -41,6 +46,21 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
     for name in [CPU, SERVER_CPU, CLIENT_CPU] {
         if let Some(cpu) = cpu(cell, name) {
             metrics.insert(name.to_owned(), cpu);
+        }
+    }
+    for (name, unit) in [
+        (CLIENT_SECOND_CPU, Unit::CpuNsPerSecond),
+        (CLIENT_SECOND_BYTES, Unit::BytesPerSecond),
+        (CLIENT_SECOND_REQUESTS, Unit::RequestsPerSecond),
+    ] {
+        let values: Vec<_> = cell
+            .valid
+            .iter()
+            .filter_map(|trial| of_trial(trial, name))
+            .collect();
+        if let Some(value) = median(&values) {
+            let summary = over_trials(Some(value), &values, Qualifier::Equal, unit);
+            metrics.insert(name.to_owned(), summary);
         }
     }
     if let Some(capacity) = capacity(cell) {
@@ -111,6 +131,9 @@ pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
         CPU => Some(cpu_of_trial(trial)?.iter().sum()),
         SERVER_CPU => Some(cpu_of_trial(trial)?[1]),
         CLIENT_CPU => Some(cpu_of_trial(trial)?[0]),
+        CLIENT_SECOND_CPU | CLIENT_SECOND_BYTES | CLIENT_SECOND_REQUESTS => {
+            per_client_second(trial, name)
+        }
         CAPACITY => trial.record.search.as_ref()?.found.rate_per_second,
         _ => {
             let (metric, quantile) = Metric::ALL.into_iter().find_map(|metric| {
@@ -121,6 +144,22 @@ pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
             Some(times.quantile_ns(*quantile)? as f64)
         }
     }
+}
+
+/// Returns what one client cost in one second of the load; `None` for workloads that do not bring news.
+fn per_client_second(trial: &Trial<'_>, name: &str) -> Option<f64> {
+    let (measurement, cell) = (trial.measurement, &trial.record.spec.cell);
+    let (cost, updates) = (measurement.cost.as_ref()?, measurement.updates.as_ref()?);
+    let client_seconds = f64::from(cell.connections) * cost.wall_ns as f64 / 1e9;
+    let total = match name {
+        CLIENT_SECOND_CPU if cell.wait == Wait::Blocking => {
+            (cost.server_cpu_ns? + measurement.client.cpu_ns()) as f64
+        }
+        CLIENT_SECOND_BYTES => cost.network?.ip_bytes as f64,
+        CLIENT_SECOND_REQUESTS => updates.requests as f64,
+        _ => return None,
+    };
+    (client_seconds > 0.0).then(|| total / client_seconds)
 }
 
 /// Returns the CPU time per operation of client, server and the kernel's network thread. Loopback charges part of a

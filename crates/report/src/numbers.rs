@@ -78,8 +78,7 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
         detail: format!("{}, {}", point.payload_text(), point.trials_text()),
         operations: if point.is_echo() { "messages" } else { "polls" },
         time: text::metric(metric),
-        reference: reference
-            .map_or_else(String::new, |cell| text::line(&cell.cell.lane.to_string())),
+        reference: reference.map_or_else(String::new, |cell| text::line(&cell.name())),
         rows,
     }
 }
@@ -115,7 +114,7 @@ fn row(
     let lane = &summary.lane;
     let flags: Vec<_> = summary.flags.keys().map(|flag| text::flag(*flag)).collect();
     Row {
-        lane: text::line(&lane.to_string()),
+        lane: text::line(&cell.name()),
         color: color(lane),
         marker: match style::of(lane).marker {
             style::Marker::Filled => "filled",

@@ -304,7 +304,7 @@ fn wire(view: &View<'_>) -> Sheet {
             }
         };
         Some(vec![
-            text::line(&cell.cell.lane.to_string()),
+            text::line(&cell.name()),
             text::bytes(cell.cell.workload.payload_bytes()),
             each(wire.bytes_sent),
             each(wire.bytes_received),
@@ -339,10 +339,7 @@ fn interval(estimate: Option<&Estimate>) -> String {
 }
 
 fn unit_interval(estimate: &Estimate, unit: Unit) -> String {
-    let write = |value| match unit {
-        Unit::Ns | Unit::CpuNsPerOperation => units::time(value),
-        Unit::OperationsPerSecond => units::rate(value),
-    };
+    let write = |value| text::number(value, unit);
     format!(
         "{} [{} – {}]",
         write(estimate.value),
@@ -354,6 +351,7 @@ fn unit_interval(estimate: &Estimate, unit: Unit) -> String {
 fn unit_of(metric: &str) -> Unit {
     match metric {
         "throughput" | "capacity" => Unit::OperationsPerSecond,
+        crate::metrics::CLIENT_SECOND_CPU => Unit::CpuNsPerSecond,
         cpu if cpu.contains("cpu") => Unit::CpuNsPerOperation,
         _ => Unit::Ns,
     }

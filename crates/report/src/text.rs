@@ -125,7 +125,9 @@ pub(crate) fn transport(name: &str) -> String {
 pub(crate) fn number(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Ns | Unit::CpuNsPerOperation => units::time(value),
-        Unit::OperationsPerSecond => units::rate(value),
+        Unit::CpuNsPerSecond => format!("{}/s", units::time(value)),
+        Unit::OperationsPerSecond | Unit::RequestsPerSecond => units::rate(value),
+        Unit::BytesPerSecond => format!("{} B/s", units::count(value)),
     }
 }
 

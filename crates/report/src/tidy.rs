@@ -3,10 +3,13 @@
 use sockrates_core::summary::{CellSummary, MetricSummary, Qualifier, Summary, Unit};
 
 /// Units, as endings of the columns `value_…`, `low_…` and `high_…`. Each row fills the three of its own unit.
-const UNITS: [(Unit, &str); 3] = [
+const UNITS: [(Unit, &str); 6] = [
     (Unit::Ns, "ns"),
     (Unit::OperationsPerSecond, "operations_per_second"),
     (Unit::CpuNsPerOperation, "cpu_ns_per_operation"),
+    (Unit::CpuNsPerSecond, "cpu_ns_per_second"),
+    (Unit::BytesPerSecond, "bytes_per_second"),
+    (Unit::RequestsPerSecond, "requests_per_second"),
 ];
 
 /// The columns before the numbers.
@@ -98,8 +101,10 @@ fn numbers(metric: &MetricSummary) -> Vec<String> {
 /// Writes times as whole nanoseconds, and rates with three decimals: more would pretend.
 fn written(number: f64, unit: Unit) -> String {
     match unit {
-        Unit::Ns | Unit::CpuNsPerOperation => format!("{number:.0}"),
-        Unit::OperationsPerSecond => format!("{number:.3}"),
+        Unit::Ns | Unit::CpuNsPerOperation | Unit::CpuNsPerSecond => format!("{number:.0}"),
+        Unit::OperationsPerSecond | Unit::BytesPerSecond | Unit::RequestsPerSecond => {
+            format!("{number:.3}")
+        }
     }
 }
 

@@ -81,6 +81,9 @@ impl<'a> View<'a> {
     }
 }
 
+/// More ways of learning of events than a chart of lanes can tell apart.
+const MOST_WAYS: usize = 4;
+
 /// Kept-open lanes first, controls last; the plan's order decides the rest, since the sort is stable.
 fn rank(cell: &Cell) -> (bool, bool) {
     let lane = &cell.lane;
@@ -160,6 +163,31 @@ impl<'a> CellView<'a> {
         Some(self.merged.get(&metric)?.quantile_ns(quantile)? as f64)
     }
 
+    /// Returns what tells this cell from the others of its load point: its lane, and its way of learning of events where
+    /// the scenario has several.
+    pub(crate) fn name(&self) -> String {
+        let cell = self.cell;
+        let lane = &cell.lane;
+        let is_alone = cell.id == format!("{}.{lane}.c{}", cell.scenario, cell.connections);
+        match (&cell.workload, &cell.load) {
+            (Workload::Updates { .. }, Load::Interval { interval_ms }) if !is_alone => {
+                format!("{lane}, every {}", units::time(*interval_ms as f64 * 1e6))
+            }
+            (Workload::Updates { delivery, .. }, _) if !is_alone => {
+                format!("{lane}, {}", delivery.name().replace('-', " "))
+            }
+            _ => lane.to_string(),
+        }
+    }
+
+    /// Returns the interval at which its clients poll, if they do.
+    pub(crate) fn interval_ns(&self) -> Option<f64> {
+        match self.cell.load {
+            Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
+            _ => None,
+        }
+    }
+
     /// Says whether any operation of this cell can be shown.
     pub(crate) fn has_data(&self) -> bool {
         !self.valid.is_empty()
@@ -218,7 +246,12 @@ impl<'a> LoadPoint<'a> {
                 ..
             }
         );
-        self.cell().operations.is_none() && !limits && !self.is_search()
+        self.cell().operations.is_none() && !limits && !self.is_search() && !self.is_sweep()
+    }
+
+    /// Says whether it holds many ways of learning of the same events, which have charts of their own.
+    pub(crate) fn is_sweep(&self) -> bool {
+        matches!(self.cell().workload, Workload::Updates { .. }) && self.cells.len() > MOST_WAYS
     }
 
     /// Says whether it is a plain echo: connections live as their lane says, and time ends the load.

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::Response;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use sockrates_core::publishing::{QueryError, TopicSpec, is_name, parameter, parameters};
 use sockrates_core::target::{self, DEFAULT_TOPIC, LONG_POLL_MAX_MS};
 

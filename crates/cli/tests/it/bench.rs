@@ -17,7 +17,7 @@ const LANES: [&str; 7] = [
 ];
 
 fn schema(name: &str) -> Value {
-    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v2.json")))
+    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v3.json")))
 }
 
 #[test]

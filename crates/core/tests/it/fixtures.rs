@@ -79,6 +79,25 @@ fn version_2_documents_load_with_their_facts() {
 }
 
 #[test]
+fn version_3_documents_load_with_their_facts() {
+    let record: TrialRecord = load(3);
+    assert!(verdict::is_valid(&record));
+    assert_eq!(load::<TrialSpec>(3), record.spec);
+    let measured = record.measurement.unwrap();
+    let updates = measured.updates.unwrap();
+    // Three listeners of one topic: each update came to all of them, once.
+    assert_eq!((updates.received % 3, updates.requests), (0, 3));
+    assert_eq!((updates.missed, updates.repeated, updates.lost), (0, 0, 0));
+    assert_eq!(
+        measured.histograms[&Metric::Staleness].count(),
+        updates.received
+    );
+    assert!(measured.cost.unwrap().network.unwrap().ip_bytes > 0);
+    assert_eq!(load::<RunManifest>(3).status, RunStatus::Complete);
+    assert!(!load::<Summary>(3).cells.is_empty());
+}
+
+#[test]
 fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
     let record: TrialRecord = load(1);
     let mut broken = record.clone();

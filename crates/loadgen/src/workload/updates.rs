@@ -274,8 +274,15 @@ impl<S, T: Transport<S>> Workload<T::Prepared> for Poller<S, T> {
             recorder.updates.empty_polls += 1;
         }
         for &(sequence, created_ns) in &self.inbox.updates {
+            // An update counts with the poll that brings it; but a long poll may have begun long before the window, and
+            // then the update's own instant says whether it belongs there.
+            let since_ns = match self.patience {
+                Patience::None => intended_ns,
+                Patience::Up { .. } => created_ns,
+            };
+            let counts = recorder.is_in_open_window(since_ns);
             self.follower.note(sequence, counts, recorder);
-            recorder.staleness(intended_ns, completed_ns.saturating_sub(created_ns));
+            recorder.staleness(since_ns, completed_ns.saturating_sub(created_ns));
         }
         let left_ms = recorder.end_ns().saturating_sub(completed_ns) / 1_000_000;
         self.prepare_next(Some(left_ms))

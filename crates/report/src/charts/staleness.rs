@@ -2,7 +2,6 @@
 
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
-use sockrates_core::schedule::Load;
 use sockrates_core::units;
 
 use super::axis::{Axis, percent_label, time_label};
@@ -10,7 +9,7 @@ use super::layout::{self, EndLabel, fit};
 use super::scene::{Anchor, Dash, Frame, Point, Scene};
 use super::style;
 use super::{Picture, network, origin};
-use crate::view::{LoadPoint, View};
+use crate::view::{CellView, LoadPoint, View};
 
 const PANEL: f64 = 400.0;
 const NAMES: f64 = 246.0;
@@ -29,7 +28,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
                 .is_some_and(|all| all.count() > 0)
         })
     };
-    let points: Vec<_> = points.iter().filter(has_news).collect();
+    let points: Vec<_> = points.iter().filter(has_news).flat_map(panels).collect();
     if points.is_empty() {
         return Vec::new();
     }
@@ -39,7 +38,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     );
     let mut scene = layout::begin(question, &subtitle, PANEL * points.len() as f64);
     let mut top = layout::body(&scene).top;
-    for point in points {
+    for point in &points {
         panel(&mut scene, point, top);
         top += PANEL;
     }
@@ -52,6 +51,32 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     }]
 }
 
+/// Gives each polling interval a panel of its own, beside the ways that do not poll.
+fn panels<'a>(point: &LoadPoint<'a>) -> Vec<LoadPoint<'a>> {
+    let mut intervals: Vec<f64> = Vec::new();
+    for interval_ns in point.cells.iter().filter_map(|cell| cell.interval_ns()) {
+        if !intervals.contains(&interval_ns) {
+            intervals.push(interval_ns);
+        }
+    }
+    if intervals.is_empty() {
+        let cells = point.cells.clone();
+        return vec![LoadPoint { cells }];
+    }
+    let panel = |interval_ns: f64| {
+        let polls = |cell: &&&CellView<'_>| cell.interval_ns() == Some(interval_ns);
+        let others = |cell: &&&CellView<'_>| cell.interval_ns().is_none();
+        let cells = point.cells.iter().filter(polls);
+        LoadPoint {
+            cells: cells
+                .chain(point.cells.iter().filter(others))
+                .copied()
+                .collect(),
+        }
+    };
+    intervals.into_iter().map(panel).collect()
+}
+
 fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     let body = layout::body(scene);
     let frame = Frame {
@@ -62,17 +87,14 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     };
     let title = format!("{}: {}", point.cell().scenario, point.load_text());
     layout::panel_head(scene, top, &title, point);
-    let interval_ns = match point.cell().load {
-        Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
-        _ => None,
-    };
+    let interval_ns = point.cells[0].interval_ns();
     // The last thousandth may lie far out; it would squeeze the rest into a corner.
     let most = point
         .cells
         .iter()
         .filter_map(|cell| cell.merged.get(&Metric::Staleness))
         .map(|all| all.quantile_unchecked_ns(0.999) as f64)
-        .chain(interval_ns.map(|ns| ns * 1.1))
+        .chain(interval_ns.map(|ns| ns * 1.15))
         .fold(0.0, f64::max);
     let x = Axis::linear(most, (frame.left, frame.right));
     let y = Axis::linear(1.0, (frame.bottom, frame.top));
@@ -87,7 +109,7 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     layout::x_title(scene, frame, "age on arrival");
     let mut labels = curves(scene, point, &x, &y, most);
     if let Some(interval_ns) = interval_ns {
-        expectation(scene, interval_ns, &x, &y, frame);
+        expectation(scene, (least_ns(point), interval_ns), &x, &y, frame);
     }
     for label in &mut labels {
         label.end.0 = label.end.0.min(frame.right);
@@ -95,17 +117,31 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
     layout::end_labels(scene, labels, frame.right + 22.0, frame);
 }
 
-/// Draws what polling alone would give, and says that nobody measured it.
-fn expectation(scene: &mut Scene, interval_ns: f64, x: &Axis, y: &Axis, frame: Frame) {
+/// Returns how old news is that comes at once: what push measured, or else half of what a poll takes.
+fn least_ns(point: &LoadPoint<'_>) -> f64 {
+    let push = point.cells.iter().find(|cell| cell.interval_ns().is_none());
+    let push = push.and_then(|cell| cell.merged_quantile(Metric::Staleness, 0.5));
+    let poll = || Some(point.cells[0].merged_quantile(Metric::ServiceTime, 0.5)? / 2.0);
+    push.or_else(poll).unwrap_or(0.0)
+}
+
+/// Draws what polling alone would give, even from `least` to `least + interval`, and says that nobody measured it.
+fn expectation(
+    scene: &mut Scene,
+    (least_ns, interval_ns): (f64, f64),
+    x: &Axis,
+    y: &Axis,
+    frame: Frame,
+) {
     let line = vec![
-        (x.place(0.0), y.place(0.0)),
-        (x.place(interval_ns), y.place(1.0)),
+        (x.place(least_ns), y.place(0.0)),
+        (x.place(least_ns + interval_ns), y.place(1.0)),
     ];
     scene.line(line, style::BLACK, 1.2, Dash::Dashed);
     // Half-way up the line there is room below it.
     let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
-    let until = time_label(interval_ns);
-    let name = format!("expected, not measured: even between 0 and {until}");
+    let (from, until) = (units::time(least_ns), units::time(least_ns + interval_ns));
+    let name = format!("expected, not measured: even from {from} to {until}");
     let name = fit(&name, style::TICK, frame.right - at.0);
     scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
 }
@@ -144,7 +180,7 @@ fn curves(
             .merged_quantile(Metric::Staleness, 0.5)
             .map_or_else(String::new, |ns| format!(", p50 {}", units::time(ns)));
         labels.extend(points.last().map(|end| EndLabel {
-            text: format!("{}{median}", cell.cell.lane),
+            text: format!("{}{median}", cell.name()),
             ink: look.ink,
             end: *end,
         }));

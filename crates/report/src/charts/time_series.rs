@@ -151,7 +151,7 @@ fn panel(scene: &mut Scene, course: &Course<'_>, axes: &Axes, frame: Frame) {
         shade_warm_up(scene, trial, axes, frame, strip);
     }
     let baseline = frame.top - 9.0;
-    let name = fit(&course.cell.cell.lane.to_string(), style::LABEL, 190.0);
+    let name = fit(&course.cell.name(), style::LABEL, 190.0);
     scene.bold(
         name,
         (frame.left - TICKS, baseline),
