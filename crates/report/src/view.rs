@@ -171,7 +171,10 @@ impl<'a> CellView<'a> {
         let is_alone = cell.id == format!("{}.{lane}.c{}", cell.scenario, cell.connections);
         match (&cell.workload, &cell.load) {
             (Workload::Updates { .. }, Load::Interval { interval_ms }) if !is_alone => {
-                format!("{lane}, every {}", units::time(*interval_ms as f64 * 1e6))
+                match interval_ms % 1000 {
+                    0 => format!("{lane}, every {} s", interval_ms / 1000),
+                    _ => format!("{lane}, every {interval_ms} ms"),
+                }
             }
             (Workload::Updates { delivery, .. }, _) if !is_alone => {
                 format!("{lane}, {}", delivery.name().replace('-', " "))

@@ -130,7 +130,7 @@ fn what_cannot_be_checked_is_refused_with_the_remedy() {
     };
     write(
         "run.json",
-        &manifest.replacen("\"schema_version\": 2", "\"schema_version\": 9", 1),
+        &manifest.replacen("\"schema_version\": 3", "\"schema_version\": 9", 1),
     );
     let (code, _, message) = check(&run, &other, &[]);
     assert_eq!(

@@ -30,7 +30,7 @@ fn serve_says_where_it_is_and_what_it_used_and_stops_with_stdin() {
     let usage: Value = serde_json::from_str(&rest).unwrap();
     assert_eq!(
         (&usage["schema_version"], &usage["operations"]),
-        (&Value::from(1), &Value::from(0))
+        (&Value::from(2), &Value::from(0))
     );
     assert!(server.wait().unwrap().success());
 }

@@ -1,5 +1,5 @@
 //! `updates`: learn of events, check that none is missing, and note how old each is on arrival. Asking is here, at
-//! intervals or by long polls; listening is in [`crate::listen`].
+//! intervals or by long polls; listening is in `listen`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -12,7 +12,7 @@ use super::{Picture, network, origin};
 use crate::view::{CellView, LoadPoint, View};
 
 const PANEL: f64 = 400.0;
-const NAMES: f64 = 246.0;
+const NAMES: f64 = 324.0;
 const TICKS: f64 = 58.0;
 /// Points per curve.
 const STEPS: u32 = 120;
