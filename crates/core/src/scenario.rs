@@ -342,6 +342,11 @@ impl Scenario {
             if let Workload::Updates { delivery, .. } = &mut variant.workload {
                 *delivery = way.delivery;
             }
+            if let Load::Interval { interval_ms } = variant.load {
+                // The first poll brings nothing: from then on each brings the news of a whole interval.
+                let interval_ms = u32::try_from(interval_ms).unwrap_or(MAX_MS);
+                variant.timing.warm_up_ms = variant.timing.warm_up_ms.max(interval_ms);
+            }
             variant
         };
         let variants = self.deliveries.iter().flat_map(|way| match way.delivery {
@@ -600,6 +605,46 @@ mod tests {
             (scenario.wait, scenario.timing),
             (Wait::Blocking, Timing::default())
         );
+    }
+
+    #[test]
+    fn each_way_and_interval_is_a_variant_with_a_warm_up_that_covers_it() {
+        let text = r#"
+            name = "news"
+            question = "Does it split?"
+            analysis = "It should."
+            connections = [2]
+            workload = { kind = "updates", events_per_second = 1.0, payload_bytes = 8 }
+            timing = { warm_up_ms = 200 }
+            [[deliveries]]
+            delivery = "short-poll"
+            intervals_ms = [100, 3000]
+            lanes = ["http1-persistent"]
+            [[deliveries]]
+            delivery = "push"
+            lanes = ["websocket-persistent"]
+        "#;
+        let scenario = Scenario::parse(text).unwrap();
+        let variants = scenario.variants();
+        let warm_ups: Vec<_> = variants
+            .iter()
+            .map(|one| (one.load.model(), one.timing.warm_up_ms))
+            .collect();
+        assert_eq!(
+            warm_ups,
+            [("interval", 200), ("interval", 3000), ("events", 200)]
+        );
+        let wrong = |from: &str, to: &str| {
+            let error = Scenario::parse(&text.replacen(from, to, 1)).unwrap_err();
+            error.to_string()
+        };
+        assert!(wrong("[100, 3000]", "[]").contains("`deliveries.intervals_ms`"));
+        assert!(wrong("[100, 3000]", "[0]").contains("`load.interval_ms`"));
+        assert!(wrong("\"push\"", "\"short-poll\"").contains("twice"));
+        let fanout = wrong("\"updates\", events_per_second = 1.0", "\"fanout\"");
+        assert!(fanout.contains("`deliveries`"));
+        let lanes = wrong("connections", "lanes = [\"http1-persistent\"]\nconnections");
+        assert!(lanes.contains("`lanes`"));
     }
 
     #[test]

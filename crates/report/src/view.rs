@@ -323,6 +323,7 @@ impl<'a> LoadPoint<'a> {
                     units::rate(rate_per_second)
                 )
             }
+            _ if self.is_sweep() => format!("many ways, {} clients", cell.connections),
             Load::Interval { interval_ms } => {
                 format!("a poll every {interval_ms} ms, {connections}")
             }

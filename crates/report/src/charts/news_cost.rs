@@ -77,8 +77,7 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
         panel(&mut scene, price, ways, top);
         top += PANEL;
     }
-    let note = "down and left is better · bars: smallest to largest trial · solid: kept open, hollow: per request · \
-                lines join the intervals of one polling lane";
+    let note = "down and left is better · bars: smallest to largest trial · hollow: per request";
     layout::end(&mut scene, note, &origin(view));
     let cell = point.cell();
     Some(Picture {
@@ -135,7 +134,6 @@ fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
     let y = Axis::log(paid, (frame.bottom - 8.0, frame.top + 8.0));
     layout::y_axis(scene, frame, &y, price.label, 40.0);
     layout::x_axis(scene, frame, &x, time_label, 80.0);
-    layout::y_title(scene, frame, body.left, price.name);
     layout::x_title(scene, frame, "staleness, p50");
     let place = |way: &Way<'_>| (x.place(way.staleness.1), y.place(way.price.1));
     join(scene, ways, place);

@@ -85,7 +85,14 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
         right: body.right - NAMES,
         bottom: top + PANEL - 50.0,
     };
-    let title = format!("{}: {}", point.cell().scenario, point.load_text());
+    let load = point.cells[0].interval_ns().map_or_else(
+        || point.load_text(),
+        |ns| {
+            let clients = point.cell().connections;
+            format!("a poll every {}, {clients} clients", units::time(ns))
+        },
+    );
+    let title = format!("{}: {load}", point.cell().scenario);
     layout::panel_head(scene, top, &title, point);
     let interval_ns = point.cells[0].interval_ns();
     // The last thousandth may lie far out; it would squeeze the rest into a corner.
@@ -141,7 +148,7 @@ fn expectation(
     // Half-way up the line there is room below it.
     let at = (x.place(interval_ns * 0.5) + 14.0, y.place(0.5) + 16.0);
     let (from, until) = (units::time(least_ns), units::time(least_ns + interval_ns));
-    let name = format!("expected, not measured: even from {from} to {until}");
+    let name = format!("expected, not measured: {from} to {until}");
     let name = fit(&name, style::TICK, frame.right - at.0);
     scene.text(name, at, style::TICK, style::BLACK, Anchor::Start);
 }

@@ -18,8 +18,8 @@ use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::{Placement, Plan, TrialSpec};
 use sockrates_core::profile;
 use sockrates_core::record::{
-    Isolation, Measurement, Metric, Operations, Outcome, Slices, SocketFacts, Spans, TrialRecord,
-    UpdateCounts,
+    Isolation, LoadCost, Measurement, Metric, NetworkCost, Operations, Outcome, Slices,
+    SocketFacts, Spans, TrialRecord, UpdateCounts,
 };
 use sockrates_core::scenario::{Scenario, Workload};
 use sockrates_core::schedule::Load;
@@ -223,7 +223,18 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
     measurement.slices.histograms = slices;
     measurement.slices.metric = shape.main;
     if let Workload::Updates { .. } = record.spec.cell.workload {
-        measurement.updates = Some(UpdateCounts::default());
+        measurement.updates = Some(UpdateCounts {
+            requests: measurement.operations.verified,
+            ..UpdateCounts::default()
+        });
+        measurement.cost = Some(LoadCost {
+            wall_ns: 2_000_000_000,
+            server_cpu_ns: Some(8_000 * measurement.operations.verified),
+            network: Some(NetworkCost {
+                ip_bytes: 400 * measurement.operations.verified,
+                ip_packets: 4 * measurement.operations.verified,
+            }),
+        });
     }
     if record.spec.cell.workload.listens() {
         // Whoever listens sends nothing that could take its time.
