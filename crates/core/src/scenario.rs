@@ -8,6 +8,12 @@ use crate::payload::PayloadKind;
 use crate::publishing::Arrivals;
 use crate::schedule::Load;
 
+mod check;
+
+use check::MAX_MS;
+pub(crate) use check::is_slug;
+pub use check::{MAX_PAYLOAD_BYTES, ScenarioError};
+
 /// One scenario: a workload under a load, for several lanes and numbers of connections.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -253,77 +259,12 @@ impl Default for Timing {
     }
 }
 
-/// The largest payload a scenario may ask for: the target server's default limit for one message.
-pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
-/// More connections than the descriptors of any one process here allow.
-const MAX_CONNECTIONS: u32 = 1 << 16;
-const MAX_RATE_PER_SECOND: f64 = 10e6;
-const MAX_MS: u32 = 3_600_000;
-/// A count of operations is for what repeats exactly; more of it says no more.
-const MAX_OPERATIONS: u32 = 1_000_000;
-const MAX_EXCHANGES: u32 = 1_000_000;
-/// What the target contract asks a server to hold.
-const MAX_TOPICS: u32 = 16_384;
-
-/// Says what is wrong with a scenario; the caller adds the file's name.
-#[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
-    /// It is not TOML, lacks a field or has one that does not exist; the parser's message names and shows it.
-    #[error("{0}")]
-    Toml(#[from] toml::de::Error),
-    /// A field has an impossible value.
-    #[error("`{field}` {problem}")]
-    Field {
-        /// The field's path, e.g. `load.rate_per_second`.
-        field: &'static str,
-        /// What is wrong with it and what would be right.
-        problem: String,
-    },
-}
-
 impl Scenario {
     /// Parses and checks a scenario file's text.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.check()?;
         Ok(scenario)
-    }
-
-    /// Checks what the types cannot say. To be repeated after a profile has overridden fields.
-    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
-        require(is_slug(&self.name), "name", || {
-            format!("is `{}`: use lower-case words joined by `-`", self.name)
-        })?;
-        self.check_lanes()?;
-        require(!self.connections.is_empty(), "connections", || {
-            "is empty: give at least one number".into()
-        })?;
-        for (index, count) in self.connections.iter().enumerate() {
-            require((1..=MAX_CONNECTIONS).contains(count), "connections", || {
-                format!("has {count}: use 1 to {MAX_CONNECTIONS}")
-            })?;
-            require(
-                !self.connections[..index].contains(count),
-                "connections",
-                || format!("has {count} twice"),
-            )?;
-        }
-        require(
-            self.workload.payload_bytes() <= MAX_PAYLOAD_BYTES,
-            "workload.payload_bytes",
-            || {
-                format!(
-                    "is {}: use at most {MAX_PAYLOAD_BYTES}",
-                    self.workload.payload_bytes()
-                )
-            },
-        )?;
-        self.check_exchanges()?;
-        self.check_workload()?;
-        for variant in self.variants() {
-            variant.check_load()?;
-        }
-        self.timing.check()
     }
 
     /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just
@@ -362,219 +303,6 @@ impl Scenario {
         });
         variants.collect()
     }
-
-    fn check_lanes(&self) -> Result<(), ScenarioError> {
-        if self.deliveries.is_empty() {
-            return check_list(&self.lanes, "lanes");
-        }
-        require(self.lanes.is_empty(), "lanes", || {
-            "stands beside `deliveries`, which name their own".into()
-        })?;
-        let is_updates = matches!(self.workload, Workload::Updates { .. });
-        require(is_updates, "deliveries", || {
-            format!("is for `updates`, not for `{}`", self.workload.name())
-        })?;
-        for (index, way) in self.deliveries.iter().enumerate() {
-            let earlier = &self.deliveries[..index];
-            let is_first = earlier.iter().all(|other| other.delivery != way.delivery);
-            require(is_first, "deliveries", || {
-                format!("has `{}` twice", way.delivery.name())
-            })?;
-            check_list(&way.lanes, "deliveries.lanes")?;
-            let field = "deliveries.intervals_ms";
-            if way.delivery == Delivery::ShortPoll {
-                check_list(&way.intervals_ms, field)?;
-            } else {
-                require(way.intervals_ms.is_empty(), field, || {
-                    format!("is for `short-poll`, not for `{}`", way.delivery.name())
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_workload(&self) -> Result<(), ScenarioError> {
-        match self.workload {
-            Workload::Echo { .. } => Ok(()),
-            Workload::Updates {
-                events_per_second,
-                topics,
-                updates_per_connection,
-                ..
-            } => {
-                check_rate("workload.events_per_second", events_per_second)?;
-                require(
-                    (1..=MAX_TOPICS).contains(&topics),
-                    "workload.topics",
-                    || format!("is {topics}: use 1 to {MAX_TOPICS}"),
-                )?;
-                require(
-                    updates_per_connection != Some(0),
-                    "workload.updates_per_connection",
-                    || "is 0: use 1 or more, or leave it out".into(),
-                )
-            }
-            Workload::Fanout { room_members, .. } => {
-                let Some(members) = room_members else {
-                    return Ok(());
-                };
-                let whole = |count: &u32| members > 0 && count.is_multiple_of(members);
-                require(
-                    self.connections.iter().all(whole),
-                    "workload.room_members",
-                    || format!("is {members}, which does not divide all `connections`"),
-                )
-            }
-            Workload::Duplex {
-                ticks_per_second,
-                input_bytes,
-                ..
-            } => {
-                let field = "workload.ticks_per_second";
-                require((1.0..=1000.0).contains(&ticks_per_second), field, || {
-                    format!("is {ticks_per_second}: use 1 to 1000")
-                })?;
-                require(
-                    input_bytes <= MAX_PAYLOAD_BYTES,
-                    "workload.input_bytes",
-                    || format!("is {input_bytes}: use at most {MAX_PAYLOAD_BYTES}"),
-                )
-            }
-        }
-    }
-
-    fn check_exchanges(&self) -> Result<(), ScenarioError> {
-        if let Some(count) = self.operations {
-            require((1..=MAX_OPERATIONS).contains(&count), "operations", || {
-                format!("is {count}: use 1 to {MAX_OPERATIONS}")
-            })?;
-        }
-        if let Workload::Echo {
-            exchanges_per_connection: Some(count),
-            ..
-        } = self.workload
-        {
-            let field = "workload.exchanges_per_connection";
-            require((1..=MAX_EXCHANGES).contains(&count), field, || {
-                format!("is {count}: use 1 to {MAX_EXCHANGES}")
-            })?;
-            let is_kept = |lane: &Lane| lane.lifecycle == Lifecycle::Persistent;
-            require(self.lanes.iter().all(is_kept), field, || {
-                "is for persistent lanes; a per-request lane always has 1".into()
-            })?;
-        }
-        Ok(())
-    }
-
-    fn check_load(&self) -> Result<(), ScenarioError> {
-        match self.load {
-            Load::Closed {} | Load::Events {} => {}
-            Load::OpenConstant { rate_per_second }
-            | Load::OpenPoisson { rate_per_second }
-            | Load::PerClient { rate_per_second } => {
-                check_rate("load.rate_per_second", rate_per_second)?;
-            }
-            Load::Interval { interval_ms } => {
-                require(
-                    (1..=u64::from(MAX_MS)).contains(&interval_ms),
-                    "load.interval_ms",
-                    || format!("is {interval_ms}: use 1 to {MAX_MS}"),
-                )?;
-            }
-            Load::Capacity { p99_ms } => {
-                require(
-                    p99_ms > 0.0 && p99_ms <= f64::from(MAX_MS),
-                    "load.p99_ms",
-                    || format!("is {p99_ms}: use a number above 0, up to {MAX_MS}"),
-                )?;
-                let is_echo = matches!(self.workload, Workload::Echo { .. });
-                require(is_echo, "load.model", || {
-                    "is `capacity`, which needs the workload `echo`".into()
-                })?;
-            }
-        }
-        let needs = match self.workload {
-            Workload::Echo { .. } => {
-                let begins = matches!(self.load, Load::Events {});
-                return require(!begins, "load", || "is left out: say when to echo".into());
-            }
-            Workload::Updates {
-                delivery: Delivery::ShortPoll,
-                ..
-            } => "interval",
-            Workload::Updates { .. } => "events",
-            Workload::Fanout { .. } | Workload::Duplex { .. } => "per-client",
-        };
-        require(self.load.model() == needs, "load.model", || {
-            format!(
-                "is `{}`: `{}` needs `{needs}`",
-                self.load.model(),
-                self.workload.way()
-            )
-        })
-    }
-}
-
-/// Checks a list of which each entry makes a cell.
-fn check_list<T: PartialEq + std::fmt::Display>(
-    list: &[T],
-    field: &'static str,
-) -> Result<(), ScenarioError> {
-    require(!list.is_empty(), field, || {
-        "is empty: name at least one".into()
-    })?;
-    for (index, entry) in list.iter().enumerate() {
-        require(!list[..index].contains(entry), field, || {
-            format!("names `{entry}` twice")
-        })?;
-    }
-    Ok(())
-}
-
-impl Timing {
-    fn check(&self) -> Result<(), ScenarioError> {
-        let in_range = |range: std::ops::RangeInclusive<u32>, field, value| {
-            require(range.contains(&value), field, || {
-                format!("is {value}: use {} to {}", range.start(), range.end())
-            })
-        };
-        in_range(0..=MAX_MS, "timing.warm_up_ms", self.warm_up_ms)?;
-        in_range(1..=MAX_MS, "timing.window_ms", self.window_ms)?;
-        in_range(0..=MAX_MS, "timing.drain_ms", self.drain_ms)?;
-        in_range(1..=MAX_MS, "timing.timeout_ms", self.timeout_ms)
-    }
-}
-
-fn check_rate(field: &'static str, rate: f64) -> Result<(), ScenarioError> {
-    require(rate > 0.0 && rate <= MAX_RATE_PER_SECOND, field, || {
-        format!("is {rate}: use a number above 0, up to {MAX_RATE_PER_SECOND}")
-    })
-}
-
-fn require(
-    holds: bool,
-    field: &'static str,
-    problem: impl FnOnce() -> String,
-) -> Result<(), ScenarioError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(ScenarioError::Field {
-            field,
-            problem: problem(),
-        })
-    }
-}
-
-/// Scenario names become file names: no separators, no dots, no surprises.
-pub(crate) fn is_slug(name: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    name.len() <= 64 && name.split('-').all(is_word)
 }
 
 #[cfg(test)]
@@ -653,43 +381,5 @@ mod tests {
         assert!(error("payload_bytes = 64", "payload_bytes = 64, size = 1").contains("size"));
         assert!(error(r#"model = "closed""#, r#"model = "closed", rate = 1"#).contains("rate"));
         assert!(error(r#""closed""#, r#""open""#).contains("open-poisson"));
-    }
-
-    #[test]
-    fn impossible_values_name_their_field() {
-        assert!(error("http1-per-request", "http9").contains("`http9`"));
-        assert!(error("[1]", "[]").contains("`connections`"));
-        assert!(error("[1]", "[0]").contains("`connections`"));
-        assert!(error("[1]", "[1, 1]").contains("twice"));
-        assert!(error("\"tiny\"", "\"../tiny\"").contains("`name`"));
-        assert!(error("http1-per-request", "http1-persistent").contains("twice"));
-        assert!(error(r#"load = { model = "closed" }"#, "").contains("`load`"));
-        assert!(error("64", "2000000").contains("`workload.payload_bytes`"));
-        assert!(error("64 }", "64, exchanges_per_connection = 10 }").contains("persistent lanes"));
-        assert!(
-            error("connections = [1]", "connections = [1]\noperations = 0")
-                .contains("`operations`")
-        );
-        let no_objective = r#"{ model = "capacity", p99_ms = 0.0 }"#;
-        assert!(error(r#"{ model = "closed" }"#, no_objective).contains("`load.p99_ms`"));
-        for rate in ["0.0", "-1.0", "nan", "inf"] {
-            let load = format!("{{ model = \"open-poisson\", rate_per_second = {rate} }}");
-            assert!(error(r#"{ model = "closed" }"#, &load).contains("`load.rate_per_second`"));
-        }
-        let short_poll = r#"{ kind = "updates", delivery = "short-poll", events_per_second = 10, payload_bytes = 8 }"#;
-        assert!(
-            error(
-                r#"{ kind = "echo", payload = "binary", payload_bytes = 64 }"#,
-                short_poll
-            )
-            .contains("`load.model`")
-        );
-        assert!(
-            error(
-                "connections = [1]",
-                "connections = [1]\ntiming = { window_ms = 0 }"
-            )
-            .contains("window_ms")
-        );
     }
 }

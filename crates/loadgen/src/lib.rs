@@ -9,6 +9,7 @@ mod agenda;
 mod alarm;
 pub mod calibrate;
 mod control;
+mod converse;
 pub mod dial;
 mod drive;
 mod environment;

@@ -1,36 +1,25 @@
-//! The parts that connections play: exchanging messages, following topics, chatting in rooms, playing a game.
+//! The parts that connections play on their own: exchanging messages, and following topics.
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Workload as Spec;
-use sockrates_core::target;
 use tokio::net::TcpStream;
 
 use crate::agenda::Issued;
 use crate::alarm::Alarm;
+use crate::converse::Voice;
 use crate::drive::{Connection, Shared, Slot};
 use crate::environment::{Environment, Real};
 use crate::listen::Subscriber;
 use crate::recorder::{Course, Metrics, Recorder, exchange_metrics};
-use crate::transport::websocket::listen::{self, Ear, Mouth};
 use crate::transport::{Listen, Transport};
 use crate::worker::{Crew, Part, WorkerPlan};
-use crate::workload::chat::{self, Member, Rooms};
-use crate::workload::game::{self, Player};
+use crate::workload::game::Player;
 use crate::workload::updates::Follower;
 use crate::workload::{Exchanges, Workload};
-
-/// What a player sees of a game.
-const GAME_METRICS: &[Metric] = &[
-    Metric::Staleness,
-    Metric::TickLag,
-    Metric::TickJitter,
-    Metric::InputToSnapshot,
-];
 
 /// Requests and replies, driven by the loop of [`crate::drive`].
 pub(crate) struct Exchanging<T, W> {
@@ -61,7 +50,7 @@ where
         let metrics = match plan.workload {
             Spec::Echo { .. } | Spec::Fanout { .. } => exchange,
             Spec::Updates { .. } => exchange.and(&[Metric::Staleness]),
-            Spec::Duplex { .. } => exchange.and(GAME_METRICS),
+            Spec::Duplex { .. } => exchange.and(Player::TIMES),
         };
         (metrics, Course::Operations)
     }
@@ -194,159 +183,6 @@ impl<L: Listen<TcpStream> + 'static> Part for Following<L> {
     }
 
     fn settle(&mut self, _recorder: &mut Recorder, _end_ns: u64) -> Option<Issued> {
-        None
-    }
-}
-
-type Ends = (Ear<TcpStream>, Mouth<TcpStream>);
-
-/// Opens a WebSocket of two ends.
-async fn open_ends(
-    environment: Real,
-    peer: crate::transport::Peer,
-    slot: u32,
-    target: String,
-) -> Result<Ends, FailureKind> {
-    let stream = environment.dial(slot).await?;
-    let (ear, mouth, _) = listen::open(stream, &peer, &target).await?;
-    Ok((ear, mouth))
-}
-
-/// Members of rooms.
-pub(crate) struct Chatting {
-    rooms: Rc<Rooms>,
-}
-
-impl Chatting {
-    /// Makes it of a trial's rooms.
-    pub(crate) fn new(rooms: Rooms) -> Self {
-        Self {
-            rooms: Rc::new(rooms),
-        }
-    }
-}
-
-impl Part for Chatting {
-    type Connection = Ends;
-
-    fn metrics(&self, _plan: &WorkerPlan) -> (Metrics, Course) {
-        let metrics = Metrics::default().and(&[
-            Metric::Delivery,
-            Metric::DeliverySpread,
-            Metric::ScheduleLag,
-        ]);
-        (metrics, Course::News(Metric::Delivery))
-    }
-
-    fn opens_ahead(&self, _plan: &WorkerPlan) -> bool {
-        true
-    }
-
-    fn open(
-        &self,
-        environment: &Real,
-        plan: &WorkerPlan,
-        place: usize,
-    ) -> impl Future<Output = Result<Ends, FailureKind>> + 'static {
-        let slot = plan.slots[place];
-        let target = format!("{}{}", target::WS_ROOM, self.rooms.name(slot));
-        open_ends(environment.clone(), plan.peer.clone(), slot, target)
-    }
-
-    fn begin(
-        &mut self,
-        plan: &WorkerPlan,
-        connections: Vec<Option<Ends>>,
-        shared: &Rc<Shared<Real>>,
-        crew: &mut Crew,
-    ) {
-        for ((ends, global), local) in connections.into_iter().zip(&plan.slots).zip(0..) {
-            let Some((ear, mouth)) = ends else { continue };
-            let (hears, talks) = (Rc::<Alarm>::default(), Rc::<Alarm>::default());
-            let member = Member::new(Rc::clone(&self.rooms), *global);
-            let listening = member.listen(Rc::clone(shared), Rc::clone(&hears), ear);
-            crew.spawn(&hears, listening);
-            let (rooms, shared) = (Rc::clone(&self.rooms), Rc::clone(shared));
-            let talking = chat::talk(rooms, shared, Rc::clone(&talks), mouth, local, *global);
-            crew.spawn(&talks, talking);
-        }
-    }
-
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
-        Some(self.rooms.settle(recorder, end_ns))
-    }
-}
-
-/// Players over WebSockets.
-pub(crate) struct Playing {
-    players: Vec<Rc<RefCell<Player>>>,
-    masks: Rc<Vec<[u8; 4]>>,
-}
-
-impl Playing {
-    /// Makes it of the players of a worker's slots.
-    pub(crate) fn new(players: Vec<Player>, run_seed: u64) -> Self {
-        let players = players.into_iter().map(RefCell::new).map(Rc::new);
-        Self {
-            players: players.collect(),
-            masks: Rc::new(chat::masks(run_seed)),
-        }
-    }
-}
-
-impl Part for Playing {
-    type Connection = Ends;
-
-    fn metrics(&self, _plan: &WorkerPlan) -> (Metrics, Course) {
-        let metrics = Metrics::default().and(GAME_METRICS);
-        let metrics = metrics.and(&[Metric::ScheduleLag]);
-        (metrics, Course::News(Metric::InputToSnapshot))
-    }
-
-    fn opens_ahead(&self, _plan: &WorkerPlan) -> bool {
-        true
-    }
-
-    fn open(
-        &self,
-        environment: &Real,
-        plan: &WorkerPlan,
-        place: usize,
-    ) -> impl Future<Output = Result<Ends, FailureKind>> + 'static {
-        let slot = plan.slots[place];
-        let (path, game, name) = (target::WS_DUPLEX, game::GAME, game::player_name(slot));
-        let target = format!("{path}?game={game}&player={name}");
-        open_ends(environment.clone(), plan.peer.clone(), slot, target)
-    }
-
-    fn begin(
-        &mut self,
-        _plan: &WorkerPlan,
-        connections: Vec<Option<Ends>>,
-        shared: &Rc<Shared<Real>>,
-        crew: &mut Crew,
-    ) {
-        for ((ends, player), local) in connections.into_iter().zip(&self.players).zip(0..) {
-            let Some((ear, mouth)) = ends else { continue };
-            let (sees, plays) = (Rc::<Alarm>::default(), Rc::<Alarm>::default());
-            let watching = game::watch(Rc::clone(player), Rc::clone(shared), Rc::clone(&sees), ear);
-            crew.spawn(&sees, watching);
-            let playing = game::play(
-                Rc::clone(player),
-                Rc::clone(shared),
-                Rc::clone(&plays),
-                mouth,
-                Rc::clone(&self.masks),
-                local,
-            );
-            crew.spawn(&plays, playing);
-        }
-    }
-
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
-        for player in &self.players {
-            player.borrow_mut().settle(recorder, end_ns);
-        }
         None
     }
 }

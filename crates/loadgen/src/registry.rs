@@ -8,7 +8,8 @@ use sockrates_core::lane::{Lane, Lifecycle};
 use sockrates_core::scenario::{Delivery, Workload};
 use tokio::net::TcpStream;
 
-use crate::parts::{Chatting, Exchanging, Following, Playing};
+use crate::converse::Conversing;
+use crate::parts::{Exchanging, Following};
 use crate::transport::http1::Http1;
 use crate::transport::http1_hyper::HyperHttp1;
 use crate::transport::sse::Sse;
@@ -18,7 +19,7 @@ use crate::transport::websocket::listen::WsUpdates;
 use crate::transport::{Listen, Peer, Transport};
 use crate::worker::{self, Start, WorkerError, WorkerOutcome, WorkerPlan};
 use crate::workload;
-use crate::workload::chat::Rooms;
+use crate::workload::chat::{Member, Rooms};
 use crate::workload::echo::{Echo, Messages};
 use crate::workload::game::{HttpPlayer, Player};
 use crate::workload::updates::{Expected, Follower, Patience, Poller};
@@ -234,9 +235,9 @@ where
             exchange::<T, Poller<TcpStream, T>>(plan, start, pollers)
         }
         Workload::Duplex { .. } => {
-            let players = slots.zip(players(plan));
-            let player = |(slot, player)| HttpPlayer::new(player, slot, peer).expect(CARRIED);
-            exchange::<T, HttpPlayer<TcpStream, T>>(plan, start, players.map(player).collect())
+            let player = |player| HttpPlayer::new(player, peer).expect(CARRIED);
+            let players = players(plan).into_iter().map(player).collect();
+            exchange::<T, HttpPlayer<TcpStream, T>>(plan, start, players)
         }
         Workload::Fanout { .. } => unreachable!("{CARRIED}"),
     }
@@ -278,10 +279,13 @@ fn run_websocket(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, Work
             let members = plan.workload.room_members(plan.connections);
             let members = members.expect("a fan-out has rooms");
             let rooms = Rooms::new(members, payload_bytes, plan.seed, plan.connections);
-            worker::run(plan, start, Chatting::new(rooms))
+            let rooms = Rc::new(rooms);
+            let member = |slot: &u32| Member::new(Rc::clone(&rooms), *slot);
+            let voices = plan.slots.iter().map(member).collect();
+            worker::run(plan, start, Conversing::<Member>::new(voices, plan.seed))
         }
         Workload::Duplex { .. } => {
-            let playing = Playing::new(players(plan), plan.seed);
+            let playing = Conversing::new(players(plan), plan.seed);
             worker::run(plan, start, playing)
         }
     }

@@ -6,11 +6,10 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::Limits;
-use crate::subscription::Subscription;
 
 /// The worker's coarse clock.
 pub(crate) type Ticks = Arc<AtomicU32>;
@@ -40,16 +39,17 @@ pub(crate) struct Activity {
     since: AtomicU32,
     stage: AtomicU8,
     lingers: AtomicBool,
-    /// What the client has subscribed to; goes with the subscriber.
-    subscription: Mutex<Weak<Subscription>>,
-    /// Set once the connection is sent what others say.
-    pub(crate) backlog: OnceLock<Arc<dyn Backlog>>,
+    /// Who is sent what others say, if the client is; goes with its subscription or membership.
+    listener: Mutex<Option<Weak<dyn Listener>>>,
 }
 
-/// What a client has yet to read.
-pub(crate) trait Backlog: Debug + Send + Sync {
-    /// Returns how many messages the client is behind.
-    fn behind(&self) -> u64;
+/// What the sweeper sees of a client that is sent what others say.
+pub(crate) trait Listener: Debug + Send + Sync {
+    /// Says whether more than `backlog` updates or messages wait for it.
+    fn is_slow(&self, backlog: u64) -> bool;
+
+    /// Has it told that the connection lives, where that is done.
+    fn break_silence(&self) {}
 }
 
 impl Activity {
@@ -61,8 +61,7 @@ impl Activity {
             since: AtomicU32::new(now),
             stage: AtomicU8::new(Stage::Idle as u8),
             lingers: AtomicBool::new(false),
-            subscription: Mutex::default(),
-            backlog: OnceLock::new(),
+            listener: Mutex::default(),
         }
     }
 
@@ -113,30 +112,34 @@ impl Activity {
         self.enter(Stage::Exchange);
     }
 
-    /// Says that the client has subscribed.
-    pub(crate) fn follow(&self, subscription: &Arc<Subscription>) {
-        *self.subscription() = Arc::downgrade(subscription);
+    /// Says that the client is sent what others say from now on.
+    pub(crate) fn listen(&self, listener: Weak<dyn Listener>) {
+        *self.lock() = Some(listener);
     }
 
-    /// Returns whether the client has a subscription and reads it too slowly.
+    /// Returns whether the client reads what others say so slowly, if at all, that it will not be waited for.
     pub(crate) fn is_slow(&self, allowed: &Allowed) -> bool {
-        let subscription = self.subscription().upgrade();
-        subscription.is_some_and(|subscription| subscription.is_slow(allowed.backlog))
+        self.listener()
+            .is_some_and(|listener| listener.is_slow(allowed.backlog))
     }
 
-    /// Has a subscriber told that the connection lives, when nothing was said for long.
+    /// Has a listener told that the connection lives, when nothing was said for long.
     pub(crate) fn break_silence(&self, allowed: &Allowed) {
         if self.passed(&self.progress) >= allowed.keep_alive
-            && let Some(subscription) = self.subscription().upgrade()
+            && let Some(listener) = self.listener()
         {
-            subscription.break_silence();
+            listener.break_silence();
         }
     }
 
-    fn subscription(&self) -> MutexGuard<'_, Weak<Subscription>> {
-        self.subscription
+    fn listener(&self) -> Option<Arc<dyn Listener>> {
+        self.lock().as_ref()?.upgrade()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Weak<dyn Listener>>> {
+        self.listener
             .lock()
-            .expect("nothing panics while it holds the subscription")
+            .expect("nothing panics while it holds the listener")
     }
 
     /// Returns whether nothing is owed by either side.
@@ -157,13 +160,6 @@ impl Activity {
 
     pub(crate) fn lingers(&self) -> bool {
         self.lingers.load(Relaxed)
-    }
-
-    /// Returns whether the client reads so slowly, if at all, that it will not be waited for.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.backlog
-            .get()
-            .is_some_and(|backlog| backlog.behind() > MAX_BEHIND)
     }
 
     /// Returns whether the client took longer than it may.
@@ -192,7 +188,7 @@ pub(crate) struct Allowed {
     exchange: u32,
     idle: u32,
     keep_alive: u32,
-    /// In updates.
+    /// In updates or messages.
     backlog: u64,
 }
 
@@ -224,8 +220,6 @@ impl Allowed {
     }
 }
 
-/// A quarter of what a log keeps: whoever is so far behind when it is looked at will not catch up.
-const MAX_BEHIND: u64 = 1024;
 const SHORTEST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 

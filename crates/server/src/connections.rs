@@ -67,8 +67,10 @@ impl Connections {
         loop {
             pause(allowed.tick).await;
             self.ticks.fetch_add(1, Relaxed);
-            let is_slow = |activity: &Activity| activity.is_slow(&allowed) || activity.is_behind();
-            add(&counts.dropped, self.drop_those(is_slow));
+            add(
+                &counts.dropped,
+                self.drop_those(|activity| activity.is_slow(&allowed)),
+            );
             add(
                 &counts.cut,
                 self.drop_those(|activity| activity.is_overdue(&allowed)),

@@ -11,7 +11,7 @@ use sockrates_core::snapshot;
 
 use crate::endpoints;
 use crate::game::{Connected, Game, Next, PlayerId, TooMany, Unconnected};
-use crate::messages::End;
+use crate::messages::{End, RESTART};
 use crate::push::{self, Outlet};
 use crate::reply::{self, BAD_NAME, Refusal, Reply, TEXT};
 use crate::stream::Watched;
@@ -22,12 +22,8 @@ pub(crate) fn make(name: &str, query: &str, shared: &Arc<Shared>) -> Result<Repl
     if !publishing::is_name(name) {
         return Err(BAD_NAME);
     }
-    let spec = GameSpec::parse(query)
-        .ok()
-        .filter(|spec| spec.payload_bytes as usize <= shared.limits.message_bytes)
-        .ok_or(Refusal::Malformed(
-            "hz must be a number, bytes one up to the limit of messages, seed one, too\n",
-        ))?;
+    let spec = GameSpec::parse(query).map_err(Refusal::Query)?;
+    reply::check_payload(spec.payload_bytes, shared)?;
     let is_new = shared
         .games
         .make(name, spec, shared)
@@ -131,6 +127,4 @@ impl Outlet for Playing<'_> {
     }
 }
 
-/// The code for a service that begins anew.
-const RESTART: u16 = 1012;
 const TOO_MANY_PLAYERS: Refusal = Refusal::Full("too many players\n");

@@ -25,6 +25,7 @@ mod handshake;
 mod http;
 mod injection;
 mod listen;
+mod log;
 mod messages;
 mod pause;
 mod push;

@@ -152,3 +152,7 @@ fn end_for(error: &WebSocketError) -> End {
 
 /// The largest payload of a control frame (section 5.5).
 pub(crate) const CONTROL_BYTES: usize = 125;
+/// The close code of what begins anew (IANA WebSocket Close Code registry: Service Restart).
+pub(crate) const RESTART: u16 = 1012;
+/// The close code for who reads too slowly, so that what it needs is gone: 410 in the range of private codes.
+pub(crate) const TOO_SLOW: u16 = 4410;

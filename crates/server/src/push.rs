@@ -5,15 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fastwebsockets::{CloseCode, OpCode};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{self, AsyncWriteExt};
 
 use crate::activity::Stage;
 use crate::messages::{End, Messages, Received};
@@ -33,8 +30,9 @@ pub(crate) trait Outlet {
 /// Serves one WebSocket to its end.
 pub(crate) async fn serve(worker: &Worker, stream: Watched, outlet: impl Outlet) {
     let activity = Arc::clone(stream.activity());
-    let mut stream = Both(Rc::new(RefCell::new(stream)));
-    let mut messages = Messages::new(stream.clone(), worker.shared.limits.message_bytes);
+    let (reader, mut writer) = io::split(stream);
+    let limit = worker.shared.limits.message_bytes;
+    let mut messages = Messages::new(io::join(reader, io::sink()), limit);
     let outlet = RefCell::new(outlet);
     let pong = Cell::new(None);
     let is_writing = Cell::new(false);
@@ -59,7 +57,6 @@ pub(crate) async fn serve(worker: &Worker, stream: Watched, outlet: impl Outlet)
         }
         Ok(())
     };
-    let mut writer = stream.clone();
     let outbound = async {
         loop {
             let next = poll_fn(|context| match pong.take() {
@@ -98,8 +95,8 @@ pub(crate) async fn serve(worker: &Worker, stream: Watched, outlet: impl Outlet)
         }
     };
     // The client is gone, or gets what is left; either way this was all.
-    if stream.write_all(&farewell).await.is_ok() {
-        let _ = stream.shutdown().await;
+    if writer.write_all(&farewell).await.is_ok() {
+        let _ = writer.shutdown().await;
     }
 }
 
@@ -127,38 +124,6 @@ pub(crate) fn frame(opcode: OpCode, parts: &[&[u8]]) -> Bytes {
 
 /// How many frames are read before all others have a turn: few against what a log keeps.
 const TURN: u64 = 64;
-
-/// A stream that is read and written at once, by one task: each poll borrows it for its own length.
-#[derive(Clone)]
-struct Both(Rc<RefCell<Watched>>);
-
-impl AsyncRead for Both {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Both {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(context)
-    }
-}
 
 #[cfg(test)]
 mod tests {

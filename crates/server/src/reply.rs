@@ -8,6 +8,7 @@ use sockrates_core::publishing::QueryError;
 use sockrates_core::target;
 
 use crate::events::Events;
+use crate::worker::Shared;
 
 /// A reply.
 pub(crate) type Reply = Response<Body>;
@@ -39,6 +40,17 @@ pub(crate) fn made(is_new: bool) -> Reply {
         *reply.status_mut() = StatusCode::CREATED;
     }
     reply
+}
+
+/// Refuses to publish what clients could not take.
+pub(crate) fn check_payload(bytes: u32, shared: &Shared) -> Result<(), Refusal> {
+    if bytes as usize <= shared.limits.message_bytes {
+        return Ok(());
+    }
+    Err(Refusal::Query(QueryError {
+        name: "bytes",
+        form: "at most the limit of messages",
+    }))
 }
 
 /// Why a request gets no answer of the kind it asked for.

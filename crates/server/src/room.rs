@@ -3,7 +3,7 @@
 //! A room is a log of frames that each member reads on its own: a message is encoded once, a copy of it is a reference,
 //! and a slow member costs the others nothing.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -12,9 +12,10 @@ use bytes::Bytes;
 use fastwebsockets::OpCode;
 use sockrates_core::publishing::is_name;
 
-use crate::activity::Backlog;
+use crate::activity::Listener;
 use crate::audience::{Audience, Seat};
-use crate::messages::End;
+use crate::log::Log;
+use crate::messages::{End, TOO_SLOW};
 use crate::push::{self, Outlet};
 use crate::reply::{BAD_NAME, Refusal};
 use crate::stream::Watched;
@@ -35,16 +36,8 @@ struct Occupied {
 struct Room {
     /// Messages so far, apart from the log so that the sweeper takes no lock.
     head: AtomicU64,
-    log: Mutex<Log>,
+    log: Mutex<Log<Bytes>>,
     audience: Arc<Audience>,
-}
-
-/// The latest messages as frames, oldest first, numbered without gaps up to `head`.
-#[derive(Debug, Default)]
-struct Log {
-    head: u64,
-    frames: VecDeque<Bytes>,
-    bytes: usize,
 }
 
 /// What comes next for a member.
@@ -109,8 +102,6 @@ impl Rooms {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // The sweeper still knows it while it is told to go.
-        self.reading.seen.store(u64::MAX, Relaxed);
         self.rooms.leave(&self.name);
     }
 }
@@ -118,49 +109,39 @@ impl Drop for Member {
 impl Room {
     fn say(&self, frame: Bytes) {
         let mut log = self.lock();
-        log.push(frame);
-        self.head.store(log.head, Relaxed);
+        let bytes = frame.len();
+        log.push(frame, bytes);
+        self.head.store(log.head(), Relaxed);
         drop(log);
         self.audience.wake_all();
     }
 
     fn after(&self, seen: u64) -> Next {
-        self.lock().after(seen)
+        match self.lock().after(seen) {
+            Err(_) => Next::Lost,
+            Ok(mut frames) => frames
+                .next()
+                .map_or(Next::Nothing, |frame| Next::Frame(frame.clone())),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Log> {
+    fn lock(&self) -> MutexGuard<'_, Log<Bytes>> {
         self.log
             .lock()
             .expect("nothing panics while it holds the log")
     }
 }
 
-impl Log {
-    fn push(&mut self, frame: Bytes) {
-        self.head += 1;
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-        while self.frames.len() > LOG_MESSAGES || self.bytes > LOG_BYTES && self.frames.len() > 1 {
-            self.bytes -= self.frames.pop_front().map_or(0, |oldest| oldest.len());
-        }
-    }
-
-    fn after(&self, seen: u64) -> Next {
-        let behind = usize::try_from(self.head - seen).unwrap_or(usize::MAX);
-        match self.frames.len().checked_sub(behind) {
-            None => Next::Lost,
-            Some(index) => self
-                .frames
-                .get(index)
-                .map_or(Next::Nothing, |frame| Next::Frame(frame.clone())),
-        }
-    }
-}
-
-impl Backlog for Reading {
+impl Reading {
     fn behind(&self) -> u64 {
         let head = self.room.head.load(Relaxed);
         head.saturating_sub(self.seen.load(Relaxed))
+    }
+}
+
+impl Listener for Reading {
+    fn is_slow(&self, backlog: u64) -> bool {
+        self.behind() > backlog
     }
 }
 
@@ -176,12 +157,8 @@ pub(crate) fn join(name: &str, shared: &Shared) -> Result<Member, Refusal> {
 /// Serves one member to its end.
 pub(crate) async fn serve(worker: &Worker, stream: Watched, member: Member) {
     count(&worker.counts.subscriptions);
-    let reading = Arc::clone(&member.reading);
-    stream
-        .activity()
-        .backlog
-        .set(reading)
-        .expect("a connection is in one room");
+    let reading = Arc::downgrade(&member.reading);
+    stream.activity().listen(reading);
     push::serve(worker, stream, Visit { worker, member }).await;
 }
 
@@ -221,10 +198,6 @@ impl Outlet for Visit<'_> {
 
 /// As many as there may be connections by default.
 const MAX_ROOMS: usize = 16_384;
-const LOG_MESSAGES: usize = 4096;
-const LOG_BYTES: usize = 4 << 20;
-/// The code for a member whom the log has left behind.
-const TOO_SLOW: u16 = 4410;
 
 #[cfg(test)]
 mod tests {
@@ -255,27 +228,5 @@ mod tests {
         assert!(rooms.join("0").is_some());
         drop(members);
         assert!(rooms.join("one more").is_some());
-    }
-
-    #[test]
-    fn the_log_is_bounded_in_number() {
-        let mut log = Log::default();
-        for length in 0..=LOG_MESSAGES {
-            log.push(frame(length % 2));
-        }
-        assert_eq!(log.after(0), Next::Lost);
-        assert_eq!(log.after(1), Next::Frame(frame(1)));
-        assert_eq!(log.after(log.head), Next::Nothing);
-    }
-
-    #[test]
-    fn the_log_is_bounded_in_bytes_but_keeps_the_latest() {
-        let mut log = Log::default();
-        log.push(frame(LOG_BYTES / 2));
-        log.push(frame(LOG_BYTES / 2));
-        assert_eq!(log.after(0), Next::Frame(frame(LOG_BYTES / 2)));
-        log.push(frame(LOG_BYTES + 1));
-        assert_eq!(log.after(1), Next::Lost);
-        assert_eq!(log.after(2), Next::Frame(frame(LOG_BYTES + 1)));
     }
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fastwebsockets::OpCode;
 
-use crate::messages::End;
+use crate::messages::{End, RESTART, TOO_SLOW};
 use crate::push::{self, Outlet};
 use crate::stream::Watched;
 use crate::subscription::{Subscriber, Told};
@@ -14,7 +14,7 @@ use crate::worker::Worker;
 
 /// Serves one WebSocket to its end.
 pub(crate) async fn serve(worker: &Worker, stream: Watched, subscriber: Subscriber) {
-    stream.activity().follow(subscriber.open());
+    stream.activity().listen(subscriber.open());
     push::serve(worker, stream, subscriber).await;
 }
 
@@ -23,7 +23,7 @@ impl Outlet for Subscriber {
         self.poll(context, Encoding::Frame).map(|told| match told {
             Told::Updates(frames) => Ok(frames),
             Told::SignOfLife => Ok(push::frame(OpCode::Ping, &[])),
-            Told::Missed(oldest) => Err(End::Farewell(MISSED, format!("oldest {oldest}"))),
+            Told::Missed(oldest) => Err(End::Farewell(TOO_SLOW, format!("oldest {oldest}"))),
             Told::Over => Err(End::Farewell(RESTART, "topic replaced".to_owned())),
         })
     }
@@ -33,8 +33,3 @@ impl Outlet for Subscriber {
         Ok(())
     }
 }
-
-/// The server begins anew (as registered with IANA).
-const RESTART: u16 = 1012;
-/// The history does not reach back to what the client needs: 410 in the range of private codes.
-const MISSED: u16 = 4410;

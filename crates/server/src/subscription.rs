@@ -5,11 +5,12 @@
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 
+use crate::activity::Listener;
 use crate::audience::Seat;
 use crate::topic::{Encoding, Found, Topic};
 use crate::worker::{Worker, add, count};
@@ -53,19 +54,19 @@ pub(crate) enum Told {
     Over,
 }
 
-impl Subscription {
-    /// Says whether more than `backlog` updates of a topic wait for a subscriber. At the first look none is too slow:
-    /// it may have begun far back just now.
-    pub(crate) fn is_slow(&self, backlog: u64) -> bool {
+impl Listener for Subscription {
+    /// At the first look no subscriber is too slow: it may have begun far back just now.
+    fn is_slow(&self, backlog: u64) -> bool {
         self.is_known.swap(true, Relaxed) && self.follows.iter().any(|f| f.behind() > backlog)
     }
 
-    /// Has the subscriber told that the connection lives.
-    pub(crate) fn break_silence(&self) {
+    fn break_silence(&self) {
         self.is_silent.store(true, Relaxed);
         self.waker().iter().for_each(Waker::wake_by_ref);
     }
+}
 
+impl Subscription {
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().expect("nothing panics while it holds it")
     }
@@ -100,10 +101,10 @@ impl Subscriber {
         }
     }
 
-    /// Begins to count as a subscriber.
-    pub(crate) fn open(&self) -> &Arc<Subscription> {
+    /// Begins to count as a subscriber; returns what the sweeper sees of it.
+    pub(crate) fn open(&self) -> Weak<Subscription> {
         count(&self.worker.counts.subscriptions);
-        &self.subscription
+        Arc::downgrade(&self.subscription)
     }
 
     /// Returns what comes next. Updates once returned count as delivered.

@@ -1,6 +1,5 @@
 //! A topic of updates: what its publisher writes and all workers read.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -9,6 +8,7 @@ use fastwebsockets::OpCode;
 use sockrates_core::update::Update;
 
 use crate::audience::{Audience, Seat};
+use crate::log::{Gone, Log};
 use crate::push;
 
 /// A topic with a bounded history.
@@ -18,16 +18,8 @@ pub(crate) struct Topic {
     /// The latest sequence, apart from the history so that a look that finds nothing takes no lock.
     head: AtomicU64,
     is_over: AtomicBool,
-    history: Mutex<History>,
+    history: Mutex<Log<Encodings>>,
     audience: Arc<Audience>,
-}
-
-/// The latest updates, oldest first, numbered without gaps up to `head`.
-#[derive(Debug, Default)]
-struct History {
-    head: u64,
-    updates: VecDeque<Encodings>,
-    bytes: usize,
 }
 
 /// One update as it is sent. What not every topic needs is made at its first use, and then shared by all.
@@ -96,7 +88,7 @@ impl Topic {
     /// Publishes one update and wakes whoever waits for it.
     pub(crate) fn publish(&self, created_ns: u64, payload: &[u8]) {
         let mut history = self.lock();
-        let sequence = history.head + 1;
+        let sequence = history.head() + 1;
         let mut line = Vec::with_capacity(payload.len() + LINE_EXTRA_BYTES);
         let update = Update {
             sequence,
@@ -104,7 +96,8 @@ impl Topic {
             payload,
         };
         update.write(&mut line);
-        history.push(line.into());
+        let bytes = line.len();
+        history.push(Encodings::of(line.into()), bytes);
         self.head.store(sequence, Ordering::Release);
         drop(history);
         self.audience.wake_all();
@@ -153,13 +146,12 @@ impl Topic {
             return Found::Nothing;
         }
         let mut history = self.lock();
-        let oldest = history.oldest();
-        let Some(skipped) = (known + 1).checked_sub(oldest) else {
-            return Found::Missed { oldest };
+        let updates = match history.after(known) {
+            Ok(updates) => updates,
+            Err(Gone { oldest }) => return Found::Missed { oldest },
         };
-        let skipped = usize::try_from(skipped).expect("an index into the history");
         let (mut parts, mut bytes) = (Vec::new(), 0);
-        for update in history.updates.range_mut(skipped..) {
+        for update in updates {
             let part = update.encoded(encoding, &self.name);
             bytes += part.len();
             if bytes > max_bytes && !parts.is_empty() {
@@ -176,39 +168,22 @@ impl Topic {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, History> {
+    fn lock(&self) -> MutexGuard<'_, Log<Encodings>> {
         self.history
             .lock()
             .expect("nothing panics while it holds the history")
     }
 }
 
-impl History {
-    fn push(&mut self, line: Bytes) {
-        self.head += 1;
-        self.bytes += line.len();
-        self.updates.push_back(Encodings {
+impl Encodings {
+    const fn of(line: Bytes) -> Self {
+        Self {
             line,
             event: None,
             frame: None,
-        });
-        while self.updates.len() > HISTORY_UPDATES
-            || self.bytes > HISTORY_BYTES && self.updates.len() > 1
-        {
-            self.bytes -= self
-                .updates
-                .pop_front()
-                .map_or(0, |oldest| oldest.line.len());
         }
     }
 
-    /// Returns the first sequence that is or will be there.
-    fn oldest(&self) -> u64 {
-        self.head + 1 - self.updates.len() as u64
-    }
-}
-
-impl Encodings {
     fn encoded(&mut self, encoding: Encoding, topic: &str) -> Bytes {
         let line = &self.line;
         match encoding {
@@ -246,14 +221,11 @@ fn join(mut parts: Vec<Bytes>) -> Bytes {
 
 /// What a line holds besides the payload: two numbers of up to 20 digits, two spaces and a line feed.
 const LINE_EXTRA_BYTES: usize = 43;
-/// Seconds of history at the rates that make sense to poll for.
-const HISTORY_UPDATES: usize = 4096;
-/// Bounds a reply, too, since one may hold the whole history.
-const HISTORY_BYTES: usize = 4 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{MOST_BYTES as HISTORY_BYTES, MOST_ENTRIES as HISTORY_UPDATES};
 
     fn published(count: usize, payload: &[u8]) -> Topic {
         let topic = Topic::new("t");

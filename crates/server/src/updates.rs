@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use sockrates_core::publishing::{QueryError, TopicSpec, is_name, parameter, parameters};
+use sockrates_core::publishing::{TopicSpec, is_name, parameter, parameters};
 use sockrates_core::target::{self, DEFAULT_TOPIC, LONG_POLL_MAX_MS};
 
 use crate::activity::Activity;
 use crate::events::Events;
 use crate::pause::pause;
-use crate::reply::{self, Body, HEAD, Refusal, Reply, TEXT};
+use crate::reply::{self, BAD_NAME, Body, HEAD, Refusal, Reply, TEXT};
 use crate::subscription::Subscriber;
 use crate::topic::{Encoding, Found, Misplaced, Topic};
 use crate::topics::Made;
@@ -26,16 +26,9 @@ pub(crate) fn make(path: &str, query: &str, shared: &Shared) -> Result<Reply, Re
     let name = path
         .strip_prefix(target::UPDATES_TOPICS)
         .filter(|name| is_name(name))
-        .ok_or(Refusal::Malformed(
-            "a topic's name must be 1 to 64 letters, digits, -, _ and .\n",
-        ))?;
+        .ok_or(BAD_NAME)?;
     let spec = TopicSpec::parse(query).map_err(Refusal::Query)?;
-    if spec.payload_bytes as usize > shared.limits.message_bytes {
-        return Err(Refusal::Query(QueryError {
-            name: "bytes",
-            form: "at most the limit of messages",
-        }));
-    }
+    reply::check_payload(spec.payload_bytes, shared)?;
     let made = shared.topics.make(name, spec)?;
     Ok(with_head(reply::made(made == Made::New), 0))
 }
@@ -92,7 +85,7 @@ pub(crate) fn stream(
     let known = begin(&topic, last.or_else(|| parameter(query, "since")))?;
     let head = topic.head();
     let subscriber = Subscriber::new(Rc::clone(worker), vec![(topic, known)]);
-    activity.follow(subscriber.open());
+    activity.listen(subscriber.open());
     let mut reply = Response::new(Body::Right(Events::new(subscriber)));
     let fixed = [
         (header::CONTENT_TYPE, "text/event-stream"),

@@ -6,7 +6,6 @@ pub mod http1;
 pub mod http1_hyper;
 mod prefixed;
 pub mod response;
-mod shared;
 pub mod sse;
 pub mod tcp;
 pub mod websocket;

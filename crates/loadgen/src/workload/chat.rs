@@ -5,22 +5,18 @@
 //! of each message; a room is on one worker, so that the ledger sees all copies.
 
 use std::cell::RefCell;
-use std::pin::pin;
+use std::io::Write;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use rand::Rng;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::{self, PayloadKind};
 use sockrates_core::record::Metric;
-use sockrates_core::seed;
-use tokio::io::{AsyncRead, AsyncWrite};
+use sockrates_core::target;
 
-use crate::agenda::Issued;
-use crate::alarm::Alarm;
-use crate::drive::Shared;
-use crate::environment::Environment;
+use crate::agenda::{Due, Issued};
+use crate::converse::Voice;
 use crate::recorder::Recorder;
-use crate::transport::websocket::listen::{Ear, Mouth};
 
 /// What the members of a worker have in common.
 #[derive(Debug)]
@@ -28,7 +24,6 @@ pub(crate) struct Rooms {
     /// Members per room.
     members: u32,
     payloads: Vec<Vec<u8>>,
-    masks: Vec<[u8; 4]>,
     ledger: RefCell<Vec<Vec<Copies>>>,
 }
 
@@ -59,35 +54,13 @@ impl Rooms {
         Self {
             members,
             payloads: (0..payload::RING as u64).map(payload).collect(),
-            masks: masks(run_seed),
             ledger: RefCell::new(vec![Vec::new(); connections as usize]),
         }
     }
 
     /// Returns the name of a member's room.
-    pub(crate) fn name(&self, member: u32) -> String {
+    fn name(&self, member: u32) -> String {
         format!("r{}", member / self.members)
-    }
-
-    /// Closes the books: every message that was sent has as many copies as its room has members, or some are missing.
-    pub(crate) fn settle(&self, recorder: &mut Recorder, end_ns: u64) -> Issued {
-        let mut issued = Issued::default();
-        for message in self.ledger.borrow().iter().flatten() {
-            let missing = u64::from(self.members.saturating_sub(message.received));
-            recorder.unfinished_many(missing, message.intended_ns, end_ns);
-            if !recorder.is_in_window(message.intended_ns) {
-                issued.warm_up += u64::from(self.members);
-                continue;
-            }
-            issued.window += u64::from(self.members);
-            recorder.fanout.sent += 1;
-            recorder.fanout.missing += missing;
-            if missing == 0 {
-                let spread_ns = message.last_ns - message.first_ns;
-                recorder.lasted(Metric::DeliverySpread, message.intended_ns, spread_ns);
-            }
-        }
-        issued
     }
 
     /// Notes that a message goes out; returns its number.
@@ -108,12 +81,6 @@ impl Rooms {
     }
 }
 
-/// Random masking keys, a ring of them.
-pub(crate) fn masks(run_seed: u64) -> Vec<[u8; 4]> {
-    let mut random = seed::stream(run_seed, "mask", 0);
-    (0..payload::RING).map(|_| random.random()).collect()
-}
-
 impl Member {
     /// Makes a member.
     pub(crate) fn new(rooms: Rc<Rooms>, global: u32) -> Self {
@@ -122,25 +89,6 @@ impl Member {
             rooms,
             global,
             heard,
-        }
-    }
-
-    /// Listens until the alarm says that it is over, or the connection ends: then copies will be missing.
-    pub(crate) async fn listen<E, S>(
-        mut self,
-        shared: Rc<Shared<E>>,
-        alarm: Rc<Alarm>,
-        mut ear: Ear<S>,
-    ) where
-        E: Environment,
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        while let Ok(Ok(message)) = alarm.wait(pin!(ear.hear())).await {
-            let received_ns = shared.environment.now_ns();
-            let recorder = &mut shared.recorder.borrow_mut();
-            if let Err(kind) = self.take(message, received_ns, recorder) {
-                recorder.failed(received_ns, kind);
-            }
         }
     }
 
@@ -198,36 +146,54 @@ impl Member {
     }
 }
 
-/// Sends what is due, until nothing more is.
-pub(crate) async fn talk<E, S>(
-    rooms: Rc<Rooms>,
-    shared: Rc<Shared<E>>,
-    alarm: Rc<Alarm>,
-    mut mouth: Mouth<S>,
-    local: u32,
-    global: u32,
-) where
-    E: Environment,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    use std::io::Write;
+impl Voice for Member {
+    const TIMES: &'static [Metric] = &[Metric::Delivery, Metric::DeliverySpread];
+    const COURSE: Metric = Metric::Delivery;
 
-    let mut message = Vec::new();
-    let now_ns = || shared.environment.now_ns();
-    while let Ok(Some(due)) = alarm.wait(pin!(shared.agenda.next(local, now_ns))).await {
-        shared.recorder.borrow_mut().noticed(due);
-        let number = rooms.send(global, due.intended_ns);
-        message.clear();
-        write!(message, "{global} {number} {} ", due.intended_ns)
-            .expect("writing to memory cannot fail");
-        message.extend_from_slice(rooms.payload(global, number));
-        let mask = rooms.masks[usize::try_from(number).unwrap_or(0) % rooms.masks.len()];
-        if !matches!(
-            alarm.wait(pin!(mouth.say(&mut message, mask))).await,
-            Ok(Ok(()))
-        ) {
-            // Its copies will be missing.
-            return;
+    fn target(&self) -> String {
+        format!("{}{}", target::WS_ROOM, self.rooms.name(self.global))
+    }
+
+    fn hear(
+        &mut self,
+        message: &[u8],
+        received_ns: u64,
+        recorder: &mut Recorder,
+    ) -> ControlFlow<()> {
+        if let Err(kind) = self.take(message, received_ns, recorder) {
+            recorder.failed(received_ns, kind);
         }
+        ControlFlow::Continue(())
+    }
+
+    fn say(&mut self, due: Due, _recorder: &mut Recorder, message: &mut Vec<u8>) -> u64 {
+        let sender = self.global;
+        let number = self.rooms.send(sender, due.intended_ns);
+        write!(message, "{sender} {number} {} ", due.intended_ns)
+            .expect("writing to memory cannot fail");
+        message.extend_from_slice(self.rooms.payload(sender, number));
+        number
+    }
+
+    /// Every message that was sent has as many copies as its room has members, or some are missing.
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
+        let members = self.rooms.members;
+        let mut issued = Issued::default();
+        for message in &self.rooms.ledger.borrow()[self.global as usize] {
+            let missing = u64::from(members.saturating_sub(message.received));
+            recorder.unfinished_many(missing, message.intended_ns, end_ns);
+            if !recorder.is_in_window(message.intended_ns) {
+                issued.warm_up += u64::from(members);
+                continue;
+            }
+            issued.window += u64::from(members);
+            recorder.fanout.sent += 1;
+            recorder.fanout.missing += missing;
+            if missing == 0 {
+                let spread_ns = message.last_ns - message.first_ns;
+                recorder.lasted(Metric::DeliverySpread, message.intended_ns, spread_ns);
+            }
+        }
+        Some(issued)
     }
 }

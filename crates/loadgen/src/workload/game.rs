@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::marker::PhantomData;
-use std::pin::pin;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use rand::Rng;
@@ -13,24 +13,17 @@ use sockrates_core::payload::{self, PayloadKind};
 use sockrates_core::record::Metric;
 use sockrates_core::seed;
 use sockrates_core::snapshot::Snapshot;
-use tokio::io::{AsyncRead, AsyncWrite};
+use sockrates_core::target;
 
 use super::Workload;
 use super::updates::Expected;
-use crate::alarm::Alarm;
-use crate::drive::Shared;
-use crate::environment::Environment;
+use crate::agenda::{Due, Issued};
+use crate::converse::Voice;
 use crate::recorder::Recorder;
-use crate::transport::websocket::listen::{Ear, Mouth};
 use crate::transport::{Peer, Reply, Request, Transport};
 
 /// The game all players of a trial play.
 pub(crate) const GAME: &str = "g0";
-
-/// Returns a player's name.
-pub(crate) fn player_name(slot: u32) -> String {
-    format!("p{slot}")
-}
 
 /// Returns the seed of the game's snapshots.
 pub(crate) fn game_seed(run_seed: u64) -> u64 {
@@ -40,6 +33,7 @@ pub(crate) fn game_seed(run_seed: u64) -> u64 {
 /// What one player has sent and seen.
 #[derive(Debug)]
 pub(crate) struct Player {
+    name: String,
     seed: u64,
     period_ns: u64,
     input: Vec<u8>,
@@ -49,8 +43,13 @@ pub(crate) struct Player {
     /// The last tick seen, and when.
     last: Option<(u64, u64)>,
     expected: Rc<RefCell<Expected>>,
-    /// Whether an input is an operation that ends when a snapshot knows it.
-    inputs_are_operations: bool,
+}
+
+/// Whether an input is an operation that ends when a snapshot knows it, or its request is one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum InputsAre {
+    Operations,
+    Requests,
 }
 
 impl Player {
@@ -75,6 +74,7 @@ impl Player {
             u64::from(slot),
         );
         Self {
+            name: format!("p{slot}"),
             seed: game_seed(run_seed),
             period_ns,
             input,
@@ -82,14 +82,12 @@ impl Player {
             pending: VecDeque::with_capacity(64),
             last: None,
             expected,
-            inputs_are_operations: false,
         }
     }
 
     /// Writes the next input.
     fn write_input(&mut self, out: &mut Vec<u8>) {
         self.sent += 1;
-        out.clear();
         write!(out, "{} ", self.sent).expect("writing to memory cannot fail");
         out.extend_from_slice(&self.input);
     }
@@ -108,6 +106,7 @@ impl Player {
         line: &[u8],
         received_ns: u64,
         recorder: &mut Recorder,
+        inputs_are: InputsAre,
     ) -> Result<(), FailureKind> {
         let snapshot = Snapshot::parse(line).ok_or(FailureKind::WrongPayload)?;
         let Snapshot {
@@ -148,76 +147,53 @@ impl Player {
         {
             self.pending.pop_front();
             recorder.arrived(Metric::InputToSnapshot, intended_ns, received_ns);
-            if self.inputs_are_operations {
+            if inputs_are == InputsAre::Operations {
                 recorder.verified_since(intended_ns);
             }
         }
         Ok(())
     }
+}
 
-    /// Closes the books of a player over a WebSocket: inputs that no snapshot knew are unfinished.
-    pub(crate) fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) {
+impl Voice for Player {
+    const TIMES: &'static [Metric] = &[
+        Metric::Staleness,
+        Metric::TickLag,
+        Metric::TickJitter,
+        Metric::InputToSnapshot,
+    ];
+    const COURSE: Metric = Metric::InputToSnapshot;
+
+    fn target(&self) -> String {
+        let (path, name) = (target::WS_DUPLEX, &self.name);
+        format!("{path}?game={GAME}&player={name}")
+    }
+
+    fn hear(
+        &mut self,
+        message: &[u8],
+        received_ns: u64,
+        recorder: &mut Recorder,
+    ) -> ControlFlow<()> {
+        match self.see(message, received_ns, recorder, InputsAre::Operations) {
+            Ok(()) => ControlFlow::Continue(()),
+            // What follows cannot be trusted; the inputs will be unfinished.
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn say(&mut self, due: Due, recorder: &mut Recorder, message: &mut Vec<u8>) -> u64 {
+        self.write_input(message);
+        self.sent(due.intended_ns, recorder);
+        self.sent
+    }
+
+    /// Inputs that no snapshot knew are unfinished.
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
         for (_, intended_ns) in self.pending.drain(..) {
             recorder.unfinished(intended_ns, end_ns);
         }
-    }
-}
-
-/// Watches for snapshots until the alarm says that it is over, or the connection ends.
-pub(crate) async fn watch<E, S>(
-    player: Rc<RefCell<Player>>,
-    shared: Rc<Shared<E>>,
-    alarm: Rc<Alarm>,
-    mut ear: Ear<S>,
-) where
-    E: Environment,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    player.borrow_mut().inputs_are_operations = true;
-    while let Ok(Ok(line)) = alarm.wait(pin!(ear.hear())).await {
-        let received_ns = shared.environment.now_ns();
-        let recorder = &mut shared.recorder.borrow_mut();
-        if player
-            .borrow_mut()
-            .see(line, received_ns, recorder)
-            .is_err()
-        {
-            // What follows cannot be trusted; the inputs will be unfinished.
-            return;
-        }
-    }
-}
-
-/// Sends inputs as they are due, until nothing more is.
-pub(crate) async fn play<E, S>(
-    player: Rc<RefCell<Player>>,
-    shared: Rc<Shared<E>>,
-    alarm: Rc<Alarm>,
-    mut mouth: Mouth<S>,
-    masks: Rc<Vec<[u8; 4]>>,
-    local: u32,
-) where
-    E: Environment,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut message = Vec::new();
-    let now_ns = || shared.environment.now_ns();
-    while let Ok(Some(due)) = alarm.wait(pin!(shared.agenda.next(local, now_ns))).await {
-        let number = {
-            let mut player = player.borrow_mut();
-            let mut recorder = shared.recorder.borrow_mut();
-            recorder.noticed(due);
-            player.write_input(&mut message);
-            player.sent(due.intended_ns, &mut recorder);
-            player.sent
-        };
-        let mask = masks[usize::try_from(number).unwrap_or(0) % masks.len()];
-        if !matches!(
-            alarm.wait(pin!(mouth.say(&mut message, mask))).await,
-            Ok(Ok(()))
-        ) {
-            return;
-        }
+        None
     }
 }
 
@@ -225,7 +201,6 @@ pub(crate) async fn play<E, S>(
 #[derive(Debug)]
 pub(crate) struct HttpPlayer<S, T: Transport<S>> {
     peer: Peer,
-    name: String,
     player: Player,
     is_posting: bool,
     input: Vec<u8>,
@@ -245,10 +220,9 @@ pub(crate) struct PlayReply<'a> {
 
 impl<S, T: Transport<S>> HttpPlayer<S, T> {
     /// Makes a player. `None` says that the transport cannot play.
-    pub(crate) fn new(player: Player, slot: u32, peer: &Peer) -> Option<Self> {
+    pub(crate) fn new(player: Player, peer: &Peer) -> Option<Self> {
         let mut made = Self {
             peer: peer.clone(),
-            name: player_name(slot),
             player,
             is_posting: true,
             input: Vec::new(),
@@ -263,10 +237,11 @@ impl<S, T: Transport<S>> HttpPlayer<S, T> {
     }
 
     fn prepare_post(&mut self) -> Option<()> {
+        self.input.clear();
         self.player.write_input(&mut self.input);
         let request = Request::Input {
             game: GAME,
-            player: &self.name,
+            player: &self.player.name,
             input: &self.input,
         };
         T::prepare(&request, &self.peer, &mut self.post)
@@ -275,7 +250,7 @@ impl<S, T: Transport<S>> HttpPlayer<S, T> {
     fn prepare_get(&mut self) -> Option<()> {
         let request = Request::Snapshot {
             game: GAME,
-            player: &self.name,
+            player: &self.player.name,
             since: self.player.last.map_or(0, |(tick, _)| tick),
         };
         T::prepare(&request, &self.peer, &mut self.get)
@@ -314,7 +289,10 @@ impl<S, T: Transport<S>> Workload<T::Prepared> for HttpPlayer<S, T> {
                 }
                 None => {}
                 Some(line) => {
-                    if let Err(kind) = self.player.see(line, completed_ns, recorder) {
+                    if let Err(kind) =
+                        self.player
+                            .see(line, completed_ns, recorder, InputsAre::Requests)
+                    {
                         recorder.spoiled(intended_ns, kind);
                     }
                 }

@@ -3,32 +3,31 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use fastwebsockets::{Frame, OpCode, Payload, WebSocket, unmask};
+use fastwebsockets::{OpCode, WebSocket, unmask};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::target;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{self, AsyncRead, AsyncWrite, Empty, Join, ReadHalf, Sink, WriteHalf};
 
-use super::{CONTROL_KEY, client, failure, handshake};
+use super::{client, failure, handshake, pong, write};
 use crate::transport::prefixed::Prefixed;
-use crate::transport::shared::Shared;
 use crate::transport::{Listen, Peer};
 
 /// The listening half of a WebSocket.
 pub struct Ear<S> {
-    socket: WebSocket<Prefixed<Shared<S>>>,
+    socket: WebSocket<Join<Prefixed<ReadHalf<S>>, Sink>>,
     /// The message as it came, kept for its buffer.
     message: Vec<u8>,
-    /// What is to be answered to pings: the other half may be in the middle of a frame.
-    pongs: Pongs,
+    /// Pings that are to be answered: the other half may be in the middle of a frame.
+    pings: Pings,
 }
 
 /// The speaking half.
 pub struct Mouth<S> {
-    socket: WebSocket<Shared<S>>,
-    pongs: Pongs,
+    socket: WebSocket<Join<Empty, WriteHalf<S>>>,
+    pings: Pings,
 }
 
-type Pongs = Rc<RefCell<Vec<Vec<u8>>>>;
+type Pings = Rc<RefCell<Vec<Vec<u8>>>>;
 
 /// Opens a WebSocket at a path with its query. Returns the latest update's sequence, where the server says it.
 pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
@@ -37,15 +36,16 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     target: &str,
 ) -> Result<(Ear<S>, Mouth<S>, Option<u64>), FailureKind> {
     let upgraded = handshake::upgrade(&mut stream, &peer.host, target).await?;
-    let (stream, pongs) = (Shared::new(stream), Pongs::default());
+    let (reader, writer) = io::split(stream);
+    let pings = Pings::default();
     let ear = Ear {
-        socket: client(Prefixed::new(upgraded.early, stream.clone())),
+        socket: client(io::join(Prefixed::new(upgraded.early, reader), io::sink())),
         message: Vec::new(),
-        pongs: Rc::clone(&pongs),
+        pings: Rc::clone(&pings),
     };
     let mouth = Mouth {
-        socket: client(stream),
-        pongs,
+        socket: client(io::join(io::empty(), writer)),
+        pings,
     };
     Ok((ear, mouth, upgraded.news))
 }
@@ -59,7 +59,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ear<S> {
             let frame = self.socket.read_frame().await;
             let frame = frame.map_err(|error| failure(&error))?;
             match frame.opcode {
-                OpCode::Ping => self.pongs.borrow_mut().push(frame.payload.to_vec()),
+                OpCode::Ping => self.pings.borrow_mut().push(frame.payload.to_vec()),
                 OpCode::Pong => {}
                 OpCode::Close => return Err(FailureKind::PeerClosed),
                 opcode if (opcode == OpCode::Continuation) != is_under_way => {
@@ -86,28 +86,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Mouth<S> {
     ) -> Result<(), FailureKind> {
         self.answer().await?;
         unmask(message, key);
-        self.write(OpCode::Text, key, message).await
+        write(&mut self.socket, OpCode::Text, key, message).await
     }
 
     /// Answers pings.
     async fn answer(&mut self) -> Result<(), FailureKind> {
         loop {
-            let pong = self.pongs.borrow_mut().pop();
-            let Some(mut pong) = pong else { return Ok(()) };
-            unmask(&mut pong, CONTROL_KEY);
-            self.write(OpCode::Pong, CONTROL_KEY, &pong).await?;
+            let ping = self.pings.borrow_mut().pop();
+            let Some(payload) = ping else { return Ok(()) };
+            pong(&mut self.socket, &payload).await?;
         }
-    }
-
-    async fn write(
-        &mut self,
-        opcode: OpCode,
-        key: [u8; 4],
-        masked: &[u8],
-    ) -> Result<(), FailureKind> {
-        let frame = Frame::new(true, opcode, Some(key), Payload::Borrowed(masked));
-        let written = self.socket.write_frame(frame).await;
-        written.map_err(|error| failure(&error))
     }
 }
 

@@ -76,12 +76,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
             key,
             payload,
         } = request;
-        self.write(*opcode, *key, payload).await?;
+        write(&mut self.0, *opcode, *key, payload).await?;
         let mut expected = *opcode;
         loop {
             let frame = self.0.read_frame().await.map_err(|error| failure(&error))?;
             match frame.opcode {
-                OpCode::Ping => self.pong(&frame.payload).await?,
+                OpCode::Ping => pong(&mut self.0, &frame.payload).await?,
                 OpCode::Pong => {}
                 OpCode::Close => return Err(FailureKind::PeerClosed),
                 opcode if opcode == expected => {
@@ -103,7 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
         const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
         let mut status = NORMAL;
         unmask(&mut status, CONTROL_KEY);
-        self.write(OpCode::Close, CONTROL_KEY, &status).await?;
+        write(&mut self.0, OpCode::Close, CONTROL_KEY, &status).await?;
         let mut is_closed = false;
         loop {
             match self.0.read_frame().await {
@@ -128,25 +128,26 @@ fn client<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocket<S> {
 /// Control frames carry nothing worth hiding from a proxy; any key but zero will do.
 const CONTROL_KEY: [u8; 4] = [0x5a, 0xc3, 0x3c, 0xa5];
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
-    async fn write(
-        &mut self,
-        opcode: OpCode,
-        key: [u8; 4],
-        masked: &[u8],
-    ) -> Result<(), FailureKind> {
-        let frame = Frame::new(true, opcode, Some(key), Payload::Borrowed(masked));
-        self.0
-            .write_frame(frame)
-            .await
-            .map_err(|error| failure(&error))
-    }
+/// Writes a frame that is masked already.
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocket<S>,
+    opcode: OpCode,
+    key: [u8; 4],
+    masked: &[u8],
+) -> Result<(), FailureKind> {
+    let frame = Frame::new(true, opcode, Some(key), Payload::Borrowed(masked));
+    let written = socket.write_frame(frame).await;
+    written.map_err(|error| failure(&error))
+}
 
-    async fn pong(&mut self, payload: &[u8]) -> Result<(), FailureKind> {
-        let mut masked = payload.to_vec();
-        unmask(&mut masked, CONTROL_KEY);
-        self.write(OpCode::Pong, CONTROL_KEY, &masked).await
-    }
+/// Answers a ping.
+async fn pong<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocket<S>,
+    payload: &[u8],
+) -> Result<(), FailureKind> {
+    let mut masked = payload.to_vec();
+    unmask(&mut masked, CONTROL_KEY);
+    write(socket, OpCode::Pong, CONTROL_KEY, &masked).await
 }
 
 fn failure(error: &WebSocketError) -> FailureKind {
