@@ -87,7 +87,7 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
         if point.cell().operations.is_some() || !point.has_data() {
             continue;
         }
-        let references = if point.is_sweep() {
+        let references = if point.has_several_ways() {
             &[PUSH][..]
         } else {
             &REFERENCES
@@ -124,7 +124,7 @@ pub(crate) fn compared(point: &LoadPoint<'_>) -> Vec<String> {
     if point.is_search() {
         names = vec![metrics::CAPACITY.to_owned()];
     }
-    if point.is_sweep() {
+    if point.has_several_ways() {
         names = vec![
             metrics::name(main, "p50"),
             metrics::CLIENT_SECOND_CPU.to_owned(),

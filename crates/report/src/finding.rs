@@ -9,7 +9,7 @@ use sockrates_core::units;
 
 use crate::ratio::{self, Paired};
 use crate::text;
-use crate::view::{CellView, LoadPoint, View};
+use crate::view::{CellView, LoadPoint, View, interval};
 use crate::{attribution, comparison, judgement, metrics};
 
 /// What the brackets in all outputs are.
@@ -64,7 +64,7 @@ fn found(view: &View<'_>) -> String {
 
 /// Says what polling at about the rate of the events costs against push, where both were measured.
 fn news(point: &LoadPoint<'_>) -> Option<String> {
-    if !point.is_sweep() {
+    if !point.has_several_ways() {
         return None;
     }
     let Workload::Updates {
@@ -75,14 +75,14 @@ fn news(point: &LoadPoint<'_>) -> Option<String> {
     };
     let push = point.lane("websocket-persistent")?;
     let away = |cell: &&CellView<'_>| {
-        let interval_ns = cell.interval_ns().unwrap_or(f64::MAX);
-        (interval_ns * events_per_second / 1e9).ln().abs()
+        let interval_ms = cell.interval_ms().unwrap_or(u64::MAX);
+        (interval_ms as f64 * events_per_second / 1e3).ln().abs()
     };
     let poll = point
         .cells
         .iter()
         .copied()
-        .filter(|cell| cell.interval_ns().is_some() && cell.has_data())
+        .filter(|cell| cell.interval_ms().is_some() && cell.has_data())
         .filter(|cell| cell.cell.lane.lifecycle == Lifecycle::Persistent)
         .min_by(|a, b| away(a).total_cmp(&away(b)))?;
     let stale = |cell: &CellView<'_>| {
@@ -95,7 +95,7 @@ fn news(point: &LoadPoint<'_>) -> Option<String> {
          of push, which is stale by {}",
         units::rate(events_per_second).replace("/s", " event/s"),
         point.cell().connections,
-        units::time(poll.interval_ns()?),
+        interval(poll.interval_ms()?),
         stale(poll)?,
         with_interval(&cpu),
         stale(push)?

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use sockrates_core::lane::{Lane, Lifecycle};
 use sockrates_core::record::Metric;
+use sockrates_core::scenario::Workload;
 use sockrates_core::summary::{CellSummary, Summary};
 
 use crate::charts::style;
@@ -76,7 +77,13 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
             point.load_text()
         ),
         detail: format!("{}, {}", point.payload_text(), point.trials_text()),
-        operations: if point.is_echo() { "messages" } else { "polls" },
+        operations: match point.cell().workload {
+            Workload::Echo { .. } => "messages",
+            Workload::Updates { .. } if point.has_several_ways() => "polls or updates",
+            Workload::Updates { .. } => "polls",
+            Workload::Fanout { .. } => "copies",
+            Workload::Duplex { .. } => "inputs or requests",
+        },
         time: text::metric(metric),
         reference: reference.map_or_else(String::new, |cell| text::line(&cell.name())),
         rows,

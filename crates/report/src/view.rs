@@ -81,8 +81,14 @@ impl<'a> View<'a> {
     }
 }
 
-/// More ways of learning of events than a chart of lanes can tell apart.
-const MOST_WAYS: usize = 4;
+/// Writes an interval as a scenario's author would: `50 ms`, `3 s`.
+pub(crate) fn interval(ms: u64) -> String {
+    if ms.is_multiple_of(1000) {
+        format!("{} s", ms / 1000)
+    } else {
+        format!("{ms} ms")
+    }
+}
 
 /// Kept-open lanes first, controls last; the plan's order decides the rest, since the sort is stable.
 fn rank(cell: &Cell) -> (bool, bool) {
@@ -171,10 +177,7 @@ impl<'a> CellView<'a> {
         let is_alone = cell.id == format!("{}.{lane}.c{}", cell.scenario, cell.connections);
         match (&cell.workload, &cell.load) {
             (Workload::Updates { .. }, Load::Interval { interval_ms }) if !is_alone => {
-                match interval_ms % 1000 {
-                    0 => format!("{lane}, every {} s", interval_ms / 1000),
-                    _ => format!("{lane}, every {interval_ms} ms"),
-                }
+                format!("{lane}, every {}", interval(*interval_ms))
             }
             (Workload::Updates { delivery, .. }, _) if !is_alone => {
                 format!("{lane}, {}", delivery.name().replace('-', " "))
@@ -183,10 +186,10 @@ impl<'a> CellView<'a> {
         }
     }
 
-    /// Returns the interval at which its clients poll, if they do.
-    pub(crate) fn interval_ns(&self) -> Option<f64> {
+    /// Returns the interval at which its clients poll, if they do, in milliseconds.
+    pub(crate) fn interval_ms(&self) -> Option<u64> {
         match self.cell.load {
-            Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
+            Load::Interval { interval_ms } => Some(interval_ms),
             _ => None,
         }
     }
@@ -249,12 +252,18 @@ impl<'a> LoadPoint<'a> {
                 ..
             }
         );
-        self.cell().operations.is_none() && !limits && !self.is_search() && !self.is_sweep()
+        self.cell().operations.is_none() && !limits && !self.is_search() && !self.has_several_ways()
     }
 
-    /// Says whether it holds many ways of learning of the same events, which have charts of their own.
-    pub(crate) fn is_sweep(&self) -> bool {
-        matches!(self.cell().workload, Workload::Updates { .. }) && self.cells.len() > MOST_WAYS
+    /// Says whether it holds several ways of learning of the same events, which have charts and sentences of their own:
+    /// some ask and some listen, so that their operations are not the same thing.
+    pub(crate) fn has_several_ways(&self) -> bool {
+        let way = |cell: &Cell| match &cell.workload {
+            Workload::Updates { delivery, .. } => Some((*delivery, cell.load.clone())),
+            _ => None,
+        };
+        let first = way(self.cell());
+        self.cells.iter().any(|cell| way(cell.cell) != first)
     }
 
     /// Says whether it is a plain echo: connections live as their lane says, and time ends the load.
@@ -323,7 +332,7 @@ impl<'a> LoadPoint<'a> {
                     units::rate(rate_per_second)
                 )
             }
-            _ if self.is_sweep() => format!("many ways, {} clients", cell.connections),
+            _ if self.has_several_ways() => format!("{} clients", cell.connections),
             Load::Interval { interval_ms } => {
                 format!("a poll every {interval_ms} ms, {connections}")
             }

@@ -43,7 +43,7 @@ struct Lane<'a> {
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     view.load_points()
         .iter()
-        .filter(|point| !point.is_closed() && !point.is_search() && !point.is_sweep())
+        .filter(|point| !point.is_closed() && !point.is_search() && !point.has_several_ways())
         .filter_map(|point| picture(view, point, question))
         .collect()
 }

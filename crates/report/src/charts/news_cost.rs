@@ -50,7 +50,7 @@ struct Way<'a> {
 /// Draws one picture per load point with several ways, a panel for each price.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
-    let points = points.iter().filter(|point| point.is_sweep());
+    let points = points.iter().filter(|point| point.has_several_ways());
     points
         .filter_map(|point| picture(view, point, question))
         .collect()
@@ -162,7 +162,7 @@ fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
 fn join(scene: &mut Scene, ways: &[Way<'_>], place: impl Fn(&Way<'_>) -> Point) {
     let polls: Vec<_> = ways
         .iter()
-        .filter(|way| way.cell.interval_ns().is_some())
+        .filter(|way| way.cell.interval_ms().is_some())
         .collect();
     let mut lanes: Vec<_> = polls.iter().map(|way| &way.cell.cell.lane).collect();
     lanes.dedup();

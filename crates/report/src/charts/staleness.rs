@@ -9,7 +9,7 @@ use super::layout::{self, EndLabel, fit};
 use super::scene::{Anchor, Dash, Frame, Point, Scene};
 use super::style;
 use super::{Picture, network, origin};
-use crate::view::{CellView, LoadPoint, View};
+use crate::view::{CellView, LoadPoint, View, interval};
 
 const PANEL: f64 = 400.0;
 const NAMES: f64 = 324.0;
@@ -53,19 +53,19 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
 
 /// Gives each polling interval a panel of its own, beside the ways that do not poll.
 fn panels<'a>(point: &LoadPoint<'a>) -> Vec<LoadPoint<'a>> {
-    let mut intervals: Vec<f64> = Vec::new();
-    for interval_ns in point.cells.iter().filter_map(|cell| cell.interval_ns()) {
-        if !intervals.contains(&interval_ns) {
-            intervals.push(interval_ns);
+    let mut intervals: Vec<u64> = Vec::new();
+    for interval_ms in point.cells.iter().filter_map(|cell| cell.interval_ms()) {
+        if !intervals.contains(&interval_ms) {
+            intervals.push(interval_ms);
         }
     }
     if intervals.is_empty() {
         let cells = point.cells.clone();
         return vec![LoadPoint { cells }];
     }
-    let panel = |interval_ns: f64| {
-        let polls = |cell: &&&CellView<'_>| cell.interval_ns() == Some(interval_ns);
-        let others = |cell: &&&CellView<'_>| cell.interval_ns().is_none();
+    let panel = |interval_ms: u64| {
+        let polls = |cell: &&&CellView<'_>| cell.interval_ms() == Some(interval_ms);
+        let others = |cell: &&&CellView<'_>| cell.interval_ms().is_none();
         let cells = point.cells.iter().filter(polls);
         LoadPoint {
             cells: cells
@@ -85,16 +85,17 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
         right: body.right - NAMES,
         bottom: top + PANEL - 50.0,
     };
-    let load = point.cells[0].interval_ns().map_or_else(
+    let period_ms = point.cells[0].interval_ms();
+    let load = period_ms.map_or_else(
         || point.load_text(),
-        |ns| {
+        |ms| {
             let clients = point.cell().connections;
-            format!("a poll every {}, {clients} clients", units::time(ns))
+            format!("a poll every {}, {clients} clients", interval(ms))
         },
     );
     let title = format!("{}: {load}", point.cell().scenario);
     layout::panel_head(scene, top, &title, point);
-    let interval_ns = point.cells[0].interval_ns();
+    let interval_ns = period_ms.map(|ms| ms as f64 * 1e6);
     // The last thousandth may lie far out; it would squeeze the rest into a corner.
     let most = point
         .cells
@@ -126,7 +127,7 @@ fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64) {
 
 /// Returns how old news is that comes at once: what push measured, or else half of what a poll takes.
 fn least_ns(point: &LoadPoint<'_>) -> f64 {
-    let push = point.cells.iter().find(|cell| cell.interval_ns().is_none());
+    let push = point.cells.iter().find(|cell| cell.interval_ms().is_none());
     let push = push.and_then(|cell| cell.merged_quantile(Metric::Staleness, 0.5));
     let poll = || Some(point.cells[0].merged_quantile(Metric::ServiceTime, 0.5)? / 2.0);
     push.or_else(poll).unwrap_or(0.0)
