@@ -298,6 +298,26 @@ impl Cell {
         self.lane.is_null()
     }
 
+    /// Returns the load that the client offers: over HTTP a player posts and polls in turn, which is twice as many.
+    pub fn client_load(&self) -> Load {
+        match (&self.workload, &self.load) {
+            (Workload::Duplex { .. }, Load::PerClient { rate_per_second })
+                if self.lane.transport != "websocket" =>
+            {
+                Load::PerClient {
+                    rate_per_second: 2.0 * rate_per_second,
+                }
+            }
+            (_, load) => load.clone(),
+        }
+    }
+
+    /// Returns how many operations each arrival of the load stands for: a message in a room is one copy per member.
+    pub fn operations_per_arrival(&self) -> u64 {
+        let members = self.workload.room_members(self.connections);
+        u64::from(members.unwrap_or(1))
+    }
+
     /// Returns how many open files each of the two processes needs.
     pub fn descriptors_needed(&self) -> u64 {
         u64::from(self.connections) + SPARE_DESCRIPTORS

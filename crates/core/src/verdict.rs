@@ -23,8 +23,9 @@ pub const CLIENT_LIMITED_SHARE: f64 = 0.85;
 /// Less than this share of the offered operations verified in an open load: the rate was not sustained.
 pub const SUSTAINED_SHARE: f64 = 0.99;
 /// In a closed loop, connections = throughput x cycle time (J. D. C. Little, 1961). The time between two cycles, which
-/// this leaves out, is less than a hundredth of them; more than this share, and than the longest operation can overhang
-/// the window, is a fault of the books.
+/// this leaves out, is less than a hundredth of them; more than this share, and than operations can overhang the window's
+/// ends, is a fault of the books. The longest of the window may overhang its end; one that began before the window, of
+/// which no histogram knows, may overhang its start by as much as a hiccup that is not called a disturbance.
 pub const LITTLE_SHARE: f64 = 0.02;
 /// A cycle's error is only told from the window's edges when the window holds so many.
 const LITTLE_OPERATIONS: u64 = 500;
@@ -297,24 +298,21 @@ fn is_off_schedule(record: &TrialRecord, measurement: &Measurement) -> bool {
     let spec = &record.spec;
     let cell = &spec.cell;
     let is_whole = record.outcome == Outcome::Completed && spec.stop_after_operations.is_none();
-    if cell.load.offered_per_second(cell.connections).is_none() || !is_whole {
+    let load = cell.client_load();
+    if load.offered_per_second(cell.connections).is_none() || !is_whole {
         return false;
     }
     let spans = &measurement.spans;
     let length_ns = spans.window_end_ns - spans.start_ns;
     let warm_up_ns = spans.window_start_ns - spans.start_ns;
-    let all = schedule::arrivals(
-        &cell.load,
-        cell.connections,
-        length_ns,
-        spec.seed,
-        spec.block,
-    );
+    let all = schedule::arrivals(&load, cell.connections, length_ns, spec.seed, spec.block);
     let early = all
         .iter()
         .filter(|arrival| arrival.at_ns < warm_up_ns)
         .count() as u64;
-    measurement.warm_up.issued != early || measurement.operations.issued != all.len() as u64 - early
+    let each = cell.operations_per_arrival();
+    measurement.warm_up.issued != early * each
+        || measurement.operations.issued != (all.len() as u64 - early) * each
 }
 
 fn breaks_littles_law(record: &TrialRecord, measurement: &Measurement) -> bool {
@@ -327,7 +325,8 @@ fn breaks_littles_law(record: &TrialRecord, measurement: &Measurement) -> bool {
         .get(&Metric::ServiceTime)
         .and_then(Histogram::max_ns)
         .unwrap_or(0);
-    let overhang = longest_ns as f64 / measurement.spans.window_ns().max(1) as f64;
+    let overhang_ns = (longest_ns + HICCUP_NS) as f64;
+    let overhang = overhang_ns / measurement.spans.window_ns().max(1) as f64;
     little_error(record, measurement).is_some_and(|error| error.abs() > LITTLE_SHARE + overhang)
 }
 

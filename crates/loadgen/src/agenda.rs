@@ -197,6 +197,12 @@ impl State {
 }
 
 impl Issued {
+    /// Adds what others issued.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.warm_up += other.warm_up;
+        self.window += other.window;
+    }
+
     fn count(&mut self, intended_ns: u64, span: Span) {
         if intended_ns < span.window_start_ns {
             self.warm_up += 1;

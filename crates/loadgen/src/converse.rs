@@ -42,8 +42,11 @@ pub(crate) trait Voice {
     /// Writes what it says when an operation is due; returns the message's number.
     fn say(&mut self, due: Due, recorder: &mut Recorder, message: &mut Vec<u8>) -> u64;
 
-    /// Closes its books when the load is over. Returns what was issued, where the agenda does not know it.
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued>;
+    /// Returns how many operations a message is.
+    fn operations_per_message(&self) -> u64;
+
+    /// Closes its books when the load is over, and adds what it has issued.
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64, issued: &mut Issued);
 }
 
 /// The clients of one worker.
@@ -111,14 +114,18 @@ impl<V: Voice + 'static> Part for Conversing<V> {
         }
     }
 
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
-        let mut voices = self.voices.iter();
-        voices.try_fold(Issued::default(), |mut all, voice| {
-            let issued = voice.borrow_mut().settle(recorder, end_ns)?;
-            all.warm_up += issued.warm_up;
-            all.window += issued.window;
-            Some(all)
-        })
+    fn settle(&mut self, recorder: &mut Recorder, waiting: &[u64], end_ns: u64) -> Option<Issued> {
+        let mut issued = Issued::default();
+        for voice in &self.voices {
+            voice.borrow_mut().settle(recorder, end_ns, &mut issued);
+        }
+        // What nobody said is as many operations as it would have been.
+        let each = self.voices.first()?.borrow().operations_per_message();
+        for intended_ns in waiting {
+            recorder.unfinished_many(each, *intended_ns, end_ns);
+            recorder.issue(each, *intended_ns, &mut issued);
+        }
+        Some(issued)
     }
 }
 

@@ -102,7 +102,8 @@ where
         }
     }
 
-    fn settle(&mut self, _recorder: &mut Recorder, _end_ns: u64) -> Option<Issued> {
+    fn settle(&mut self, recorder: &mut Recorder, waiting: &[u64], end_ns: u64) -> Option<Issued> {
+        recorder.unfinished_all(waiting, end_ns);
         None
     }
 }
@@ -182,7 +183,8 @@ impl<L: Listen<TcpStream> + 'static> Part for Following<L> {
         }
     }
 
-    fn settle(&mut self, _recorder: &mut Recorder, _end_ns: u64) -> Option<Issued> {
+    fn settle(&mut self, recorder: &mut Recorder, waiting: &[u64], end_ns: u64) -> Option<Issued> {
+        recorder.unfinished_all(waiting, end_ns);
         None
     }
 }

@@ -168,6 +168,13 @@ impl Recorder {
         }
     }
 
+    /// Records operations that nobody has taken up, by the instants at which they were due.
+    pub(crate) fn unfinished_all(&mut self, intended_ns: &[u64], now_ns: u64) {
+        for intended_ns in intended_ns {
+            self.unfinished(*intended_ns, now_ns);
+        }
+    }
+
     /// Counts operations that began at this instant and have not ended at `now_ns`.
     pub(crate) fn unfinished_many(&mut self, count: u64, since_ns: u64, now_ns: u64) {
         if count > 0 && self.is_on(since_ns) {
@@ -265,6 +272,15 @@ impl Recorder {
             self.warm_up.operations(issued.warm_up),
             self.window.operations(issued.window),
         )
+    }
+
+    /// Adds operations that began at this instant to what was issued.
+    pub(crate) const fn issue(&self, count: u64, since_ns: u64, issued: &mut Issued) {
+        if self.is_in_window(since_ns) {
+            issued.window += count;
+        } else {
+            issued.warm_up += count;
+        }
     }
 
     /// Returns what was issued when everything issued is in the books.

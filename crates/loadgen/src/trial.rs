@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 
 use sockrates_core::histogram::Histogram;
-use sockrates_core::plan::{Cell, TrialSpec};
+use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::{
     DuplexCounts, FanoutCounts, LoadCost, Metric, Operations, Slices, SocketFacts, Spans,
     UpdateCounts, Wire,
 };
 use sockrates_core::scenario::Workload;
-use sockrates_core::schedule::{self, Arrival, Load as Schedule};
+use sockrates_core::schedule::{self, Arrival};
 use sockrates_core::target::ProcessUsage;
 use sockrates_probe::cpu;
 
@@ -181,7 +181,7 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> 
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let length_ns = ns(timing.warm_up_ms) + ns(timing.window_ms);
     let slots = cell.connections;
-    let load = client_load(cell);
+    let load = cell.client_load();
     let mut arrivals = schedule::arrivals(&load, slots, length_ns, spec.seed, spec.block);
     let allowed = spec.stop_after_operations.unwrap_or(u64::MAX);
     arrivals.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
@@ -220,23 +220,6 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> 
         slice_width_ns: SLICE_NS.max(length_ns.div_ceil(MAX_SLICES)),
     };
     (0..workers).map(plan).collect()
-}
-
-/// Returns the load that the client offers: over HTTP a player posts and polls in turn, which is twice as many.
-fn client_load(cell: &Cell) -> Schedule {
-    match (&cell.workload, &cell.load) {
-        (Workload::Duplex { .. }, load @ Schedule::PerClient { rate_per_second }) => {
-            let doubled = Schedule::PerClient {
-                rate_per_second: 2.0 * rate_per_second,
-            };
-            if cell.lane.transport == "websocket" {
-                load.clone()
-            } else {
-                doubled
-            }
-        }
-        (_, load) => load.clone(),
-    }
 }
 
 /// How slots and arrivals are dealt out.
@@ -314,8 +297,7 @@ fn merge(outcomes: Vec<WorkerOutcome>) -> WorkerOutcome {
     let mut whole = outcomes.next().expect("a trial has a worker");
     for other in outcomes {
         whole.recorder.merge(&other.recorder);
-        whole.issued.warm_up += other.issued.warm_up;
-        whole.issued.window += other.issued.window;
+        whole.issued.add(other.issued);
         whole.end_ns = whole.end_ns.max(other.end_ns);
     }
     whole

@@ -144,8 +144,9 @@ pub(crate) trait Part {
         crew: &mut Crew,
     );
 
-    /// Closes the books when the load is over. Returns what was issued, where the agenda does not know it.
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued>;
+    /// Closes the books when the load is over; `waiting` holds the instants of operations that nobody took. Returns what
+    /// was issued, where the agenda does not know it.
+    fn settle(&mut self, recorder: &mut Recorder, waiting: &[u64], end_ns: u64) -> Option<Issued>;
 }
 
 /// Says why a worker could not begin.
@@ -230,7 +231,8 @@ async fn work<P: Part>(
         .await?;
     let cost = cost_before.zip(read());
     let usage = process::since(&before, &process::usage());
-    let issued = part.settle(&mut shared.recorder.borrow_mut(), end_ns);
+    let waiting = shared.agenda.take_waiting();
+    let issued = part.settle(&mut shared.recorder.borrow_mut(), &waiting, end_ns);
     let outcome = shared.outcome(span, end_ns, usage);
     Ok(WorkerOutcome {
         cost: cost.map(|(before, after)| cost_since(&before, &after)),
@@ -262,6 +264,11 @@ where
         crew.spawn(&alarm, slot.drive());
         begin_pacing(Wait::Blocking, shared).unwrap();
         let end_ns = crew.watch(shared, &mut timer, over_ns).await.unwrap();
+        let waiting = shared.agenda.take_waiting();
+        shared
+            .recorder
+            .borrow_mut()
+            .unfinished_all(&waiting, end_ns);
         shared.outcome(span, end_ns, ProcessUsage::default())
     })
 }
@@ -431,14 +438,9 @@ impl WorkerPlan {
 }
 
 impl<E: Environment> Shared<E> {
-    /// Closes the books: what nobody took is unfinished.
     fn outcome(&self, span: Span, end_ns: u64, usage: ProcessUsage) -> WorkerOutcome {
-        let mut recorder = self.recorder.take();
-        for intended_ns in self.agenda.take_waiting() {
-            recorder.unfinished(intended_ns, end_ns);
-        }
         WorkerOutcome {
-            recorder,
+            recorder: self.recorder.take(),
             issued: self.agenda.issued(),
             span,
             end_ns,

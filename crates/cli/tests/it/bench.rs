@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{SHORT, json, only_run, scenario, sockrates};
+use crate::support::{SHORT, json, only_run, scenario, sockrates, stderr};
 
 const LANES: [&str; 7] = [
     "tcp-per-request",
@@ -153,4 +153,76 @@ fn a_dry_run_prints_the_plan_and_touches_nothing() {
         "{text}"
     );
     assert!(!results.exists());
+}
+
+#[test]
+fn chats_games_and_news_are_measured_without_a_fault() {
+    let timing = "timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 2000 }";
+    for (name, rest) in [
+        (
+            "chat",
+            r#"
+            lanes = ["websocket-persistent"]
+            connections = [12]
+            workload = { kind = "fanout", room_members = 4, payload_bytes = 20 }
+            load = { model = "per-client", rate_per_second = 20.0 }
+            "#,
+        ),
+        (
+            "game",
+            r#"
+            lanes = ["http1-per-request", "http1-persistent", "websocket-persistent"]
+            connections = [3]
+            workload = { kind = "duplex", ticks_per_second = 50.0, snapshot_bytes = 40, input_bytes = 10 }
+            load = { model = "per-client", rate_per_second = 50.0 }
+            "#,
+        ),
+        (
+            "news",
+            r#"
+            connections = [4]
+            workload = { kind = "updates", events_per_second = 50.0, payload_bytes = 20, topics = 2 }
+            [[deliveries]]
+            delivery = "short-poll"
+            intervals_ms = [20, 50]
+            lanes = ["http1-per-request", "http1-persistent"]
+            [[deliveries]]
+            delivery = "long-poll"
+            lanes = ["http1-per-request", "http1-persistent"]
+            [[deliveries]]
+            delivery = "sse"
+            lanes = ["http1-persistent"]
+            [[deliveries]]
+            delivery = "push"
+            lanes = ["websocket-persistent"]
+            "#,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("scenario.toml");
+        let head =
+            format!("name = \"{name}\"\nquestion = \"Does it run?\"\nanalysis = \"None.\"\n");
+        let (before, after) = rest
+            .split_once("[[")
+            .map_or((rest, None), |(a, b)| (a, Some(b)));
+        let after = after.map_or_else(String::new, |ways| format!("[[{ways}"));
+        let text = format!("{head}{before}\n{timing}\n{after}");
+        sockrates_core::files::write_whole(&file, text.as_bytes()).unwrap();
+        let results = folder.path().join("results");
+        let output = sockrates()
+            .arg("bench")
+            .arg(&file)
+            .args(["--blocks", "1", "--results"])
+            .arg(&results)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
+        let summary = json(&results.join("latest/summary.json"));
+        for cell in summary["cells"].as_array().unwrap() {
+            let operations = &cell["operations"];
+            assert!(operations["verified"].as_u64().unwrap() > 0, "{cell}");
+            let bad = (&operations["failed"], &operations["unfinished"]);
+            assert_eq!(bad, (&Value::from(0), &Value::from(0)), "{cell}");
+        }
+    }
 }

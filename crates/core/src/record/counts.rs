@@ -41,6 +41,8 @@ pub struct FanoutCounts {
     pub repeated: u64,
     /// Copies that came after a later message of the same sender.
     pub out_of_order: u64,
+    /// Messages received that were none of the room's; what they should have been is missing.
+    pub wrong: u64,
 }
 
 /// What the players of a `duplex` trial saw.
@@ -64,6 +66,7 @@ impl FanoutCounts {
         self.sent += other.sent;
         self.received += other.received;
         self.missing += other.missing;
+        self.wrong += other.wrong;
         self.repeated += other.repeated;
         self.out_of_order += other.out_of_order;
     }

@@ -9,7 +9,6 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::{self, PayloadKind};
 use sockrates_core::record::Metric;
 use sockrates_core::target;
@@ -92,45 +91,30 @@ impl Member {
         }
     }
 
-    /// Notes one copy of a message.
-    fn take(
-        &mut self,
-        message: &[u8],
-        received_ns: u64,
-        recorder: &mut Recorder,
-    ) -> Result<(), FailureKind> {
+    /// Notes one copy of a message; `None` when it is none of this room's.
+    fn take(&mut self, message: &[u8], received_ns: u64, recorder: &mut Recorder) -> Option<()> {
         let mut parts = message.splitn(4, |byte| *byte == b' ');
         let mut number =
             || -> Option<u64> { std::str::from_utf8(parts.next()?).ok()?.parse().ok() };
-        let wrong = FailureKind::WrongPayload;
-        let sender = number()
-            .and_then(|sender| u32::try_from(sender).ok())
-            .ok_or(wrong)?;
-        let (number, intended_ns) = (number().ok_or(wrong)?, number().ok_or(wrong)?);
+        let sender = u32::try_from(number()?).ok()?;
+        let (number, intended_ns) = (number()?, number()?);
         let rooms = &*self.rooms;
         let is_member = sender / rooms.members == self.global / rooms.members;
-        if !is_member || parts.next() != Some(rooms.payload(sender, number)) {
-            return Err(wrong);
+        if !is_member || parts.next()? != rooms.payload(sender, number) {
+            return None;
         }
         let mut ledger = rooms.ledger.borrow_mut();
-        let entry = usize::try_from(number.wrapping_sub(1)).ok();
-        let entry = entry.and_then(|entry| ledger.get_mut(sender as usize)?.get_mut(entry));
-        let entry = entry
-            .filter(|entry| entry.intended_ns == intended_ns)
-            .ok_or(wrong)?;
-        let heard = &mut self.heard[(sender % rooms.members) as usize];
-        if number <= *heard {
-            let is_again = number == *heard;
-            let fanout = &mut recorder.fanout;
-            *(if is_again {
-                &mut fanout.repeated
-            } else {
-                &mut fanout.out_of_order
-            }) += 1;
-            if is_again {
-                return Ok(());
-            }
+        let entry = usize::try_from(number.checked_sub(1)?).ok()?;
+        let entry = ledger.get_mut(sender as usize)?.get_mut(entry)?;
+        if entry.intended_ns != intended_ns {
+            return None;
         }
+        let heard = &mut self.heard[(sender % rooms.members) as usize];
+        if number == *heard || entry.received == rooms.members {
+            recorder.fanout.repeated += 1;
+            return Some(());
+        }
+        recorder.fanout.out_of_order += u64::from(number < *heard);
         *heard = number.max(*heard);
         if entry.received == 0 {
             entry.first_ns = received_ns;
@@ -142,7 +126,7 @@ impl Member {
         if recorder.is_in_open_window(intended_ns) {
             recorder.fanout.received += 1;
         }
-        Ok(())
+        Some(())
     }
 }
 
@@ -160,8 +144,8 @@ impl Voice for Member {
         received_ns: u64,
         recorder: &mut Recorder,
     ) -> ControlFlow<()> {
-        if let Err(kind) = self.take(message, received_ns, recorder) {
-            recorder.failed(received_ns, kind);
+        if self.take(message, received_ns, recorder).is_none() {
+            recorder.fanout.wrong += 1;
         }
         ControlFlow::Continue(())
     }
@@ -175,18 +159,21 @@ impl Voice for Member {
         number
     }
 
+    /// One copy for each member.
+    fn operations_per_message(&self) -> u64 {
+        u64::from(self.rooms.members)
+    }
+
     /// Every message that was sent has as many copies as its room has members, or some are missing.
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
-        let members = self.rooms.members;
-        let mut issued = Issued::default();
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64, issued: &mut Issued) {
+        let members = self.operations_per_message();
         for message in &self.rooms.ledger.borrow()[self.global as usize] {
-            let missing = u64::from(members.saturating_sub(message.received));
+            let missing = members - u64::from(message.received);
             recorder.unfinished_many(missing, message.intended_ns, end_ns);
+            recorder.issue(members, message.intended_ns, issued);
             if !recorder.is_in_window(message.intended_ns) {
-                issued.warm_up += u64::from(members);
                 continue;
             }
-            issued.window += u64::from(members);
             recorder.fanout.sent += 1;
             recorder.fanout.missing += missing;
             if missing == 0 {
@@ -194,6 +181,5 @@ impl Voice for Member {
                 recorder.lasted(Metric::DeliverySpread, message.intended_ns, spread_ns);
             }
         }
-        Some(issued)
     }
 }

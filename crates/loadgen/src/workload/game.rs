@@ -43,6 +43,8 @@ pub(crate) struct Player {
     /// The last tick seen, and when.
     last: Option<(u64, u64)>,
     expected: Rc<RefCell<Expected>>,
+    /// The inputs sent over a WebSocket.
+    issued: Issued,
 }
 
 /// Whether an input is an operation that ends when a snapshot knows it, or its request is one.
@@ -82,6 +84,7 @@ impl Player {
             pending: VecDeque::with_capacity(64),
             last: None,
             expected,
+            issued: Issued::default(),
         }
     }
 
@@ -185,15 +188,20 @@ impl Voice for Player {
     fn say(&mut self, due: Due, recorder: &mut Recorder, message: &mut Vec<u8>) -> u64 {
         self.write_input(message);
         self.sent(due.intended_ns, recorder);
+        recorder.issue(1, due.intended_ns, &mut self.issued);
         self.sent
     }
 
+    fn operations_per_message(&self) -> u64 {
+        1
+    }
+
     /// Inputs that no snapshot knew are unfinished.
-    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64) -> Option<Issued> {
+    fn settle(&mut self, recorder: &mut Recorder, end_ns: u64, issued: &mut Issued) {
+        issued.add(self.issued);
         for (_, intended_ns) in self.pending.drain(..) {
             recorder.unfinished(intended_ns, end_ns);
         }
-        None
     }
 }
 

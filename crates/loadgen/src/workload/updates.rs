@@ -284,7 +284,9 @@ impl<S, T: Transport<S>> Workload<T::Prepared> for Poller<S, T> {
             self.follower.note(sequence, counts, recorder);
             recorder.staleness(since_ns, completed_ns.saturating_sub(created_ns));
         }
-        let left_ms = recorder.end_ns().saturating_sub(completed_ns) / 1_000_000;
+        let left_ns = recorder.end_ns().saturating_sub(completed_ns);
+        // Rounded up: a poll that ends before the load does would be an empty one.
+        let left_ms = left_ns.div_ceil(1_000_000);
         self.prepare_next(Some(left_ms))
             .expect("what could be prepared once can be again");
     }
