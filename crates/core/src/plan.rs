@@ -11,7 +11,7 @@ use crate::lane::Lane;
 use crate::order;
 use crate::payload::PayloadKind;
 use crate::scenario::{Scenario, Timing, Wait, Workload};
-use crate::schedule::Load;
+use crate::schedule::{self, Arrival, Load};
 
 /// What is measured as one point: scenario x lane x load point.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -298,17 +298,17 @@ impl Cell {
         self.lane.is_null()
     }
 
-    /// Returns the load that the client offers: over HTTP a player posts and polls in turn, which is twice as many.
-    pub fn client_load(&self) -> Load {
+    /// Draws when the client is due to begin something within `[0, length_ns)`; empty where it offers no load. Over HTTP a
+    /// player posts and polls in turn.
+    pub fn arrivals(&self, length_ns: u64, seed: u64, block: u32) -> Vec<Arrival> {
         match (&self.workload, &self.load) {
             (Workload::Duplex { .. }, Load::PerClient { rate_per_second })
                 if self.lane.transport != "websocket" =>
             {
-                Load::PerClient {
-                    rate_per_second: 2.0 * rate_per_second,
-                }
+                let (rate, connections) = (*rate_per_second, self.connections);
+                schedule::arrivals_in_turn(rate, connections, length_ns, seed, block)
             }
-            (_, load) => load.clone(),
+            (_, load) => schedule::arrivals(load, self.connections, length_ns, seed, block),
         }
     }
 

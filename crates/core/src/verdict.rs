@@ -11,7 +11,7 @@ use crate::failure::FailureKind;
 use crate::histogram::Histogram;
 use crate::record::{Measurement, Metric, Outcome, Pacing, TrialRecord};
 use crate::scenario::Wait;
-use crate::schedule::{self, Load};
+use crate::schedule::Load;
 use crate::surroundings::Surroundings;
 
 /// The p99 schedule lag that a trial should stay below: twice the wake-up cost of a good machine.
@@ -298,14 +298,13 @@ fn is_off_schedule(record: &TrialRecord, measurement: &Measurement) -> bool {
     let spec = &record.spec;
     let cell = &spec.cell;
     let is_whole = record.outcome == Outcome::Completed && spec.stop_after_operations.is_none();
-    let load = cell.client_load();
-    if load.offered_per_second(cell.connections).is_none() || !is_whole {
+    if cell.load.offered_per_second(cell.connections).is_none() || !is_whole {
         return false;
     }
     let spans = &measurement.spans;
     let length_ns = spans.window_end_ns - spans.start_ns;
     let warm_up_ns = spans.window_start_ns - spans.start_ns;
-    let all = schedule::arrivals(&load, cell.connections, length_ns, spec.seed, spec.block);
+    let all = cell.arrivals(length_ns, spec.seed, spec.block);
     let early = all
         .iter()
         .filter(|arrival| arrival.at_ns < warm_up_ns)

@@ -11,7 +11,7 @@ use sockrates_core::record::{
     UpdateCounts, Wire,
 };
 use sockrates_core::scenario::Workload;
-use sockrates_core::schedule::{self, Arrival};
+use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
 use sockrates_probe::cpu;
 
@@ -181,11 +181,10 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> 
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let length_ns = ns(timing.warm_up_ms) + ns(timing.window_ms);
     let slots = cell.connections;
-    let load = cell.client_load();
-    let mut arrivals = schedule::arrivals(&load, slots, length_ns, spec.seed, spec.block);
+    let mut arrivals = cell.arrivals(length_ns, spec.seed, spec.block);
     let allowed = spec.stop_after_operations.unwrap_or(u64::MAX);
     arrivals.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
-    let is_open = load.offered_per_second(slots).is_some();
+    let is_open = cell.load.offered_per_second(slots).is_some();
     let cpus = u32::try_from(spec.placement.client_cpus.len().max(1)).expect("CPUs are few");
     // A room stays together: its books are kept by one worker.
     let together = cell.workload.room_members(slots).unwrap_or(1);

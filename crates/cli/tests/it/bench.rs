@@ -157,7 +157,7 @@ fn a_dry_run_prints_the_plan_and_touches_nothing() {
 
 #[test]
 fn chats_games_and_news_are_measured_without_a_fault() {
-    let timing = "timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 2000 }";
+    let timing = "timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }";
     for (name, rest) in [
         (
             "chat",

@@ -149,9 +149,17 @@ impl Player {
             .filter(|(number, _)| *number <= ack)
         {
             self.pending.pop_front();
-            recorder.arrived(Metric::InputToSnapshot, intended_ns, received_ns);
-            if inputs_are == InputsAre::Operations {
-                recorder.verified_since(intended_ns);
+            let is_known_in_time = match inputs_are {
+                InputsAre::Operations => {
+                    recorder.verified_since(intended_ns);
+                    true
+                }
+                // Polls end with the window: of later inputs only those would count that were soon known. An input waits
+                // for a tick, and then for a poll, which comes as often.
+                InputsAre::Requests => intended_ns + 2 * self.period_ns <= recorder.end_ns(),
+            };
+            if is_known_in_time {
+                recorder.arrived(Metric::InputToSnapshot, intended_ns, received_ns);
             }
         }
         Ok(())

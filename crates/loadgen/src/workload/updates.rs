@@ -286,8 +286,7 @@ impl<S, T: Transport<S>> Workload<T::Prepared> for Poller<S, T> {
         }
         let left_ns = recorder.end_ns().saturating_sub(completed_ns);
         // Rounded up: a poll that ends before the load does would be an empty one.
-        let left_ms = left_ns.div_ceil(1_000_000);
-        self.prepare_next(Some(left_ms))
+        self.prepare_next(Some(left_ns.div_ceil(1_000_000)))
             .expect("what could be prepared once can be again");
     }
 }
