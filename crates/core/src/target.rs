@@ -82,6 +82,10 @@ pub struct ServerUsage {
     /// How late the latest update or tick came into being, against its schedule.
     #[serde(default)]
     pub publisher_lag_max_ns: u64,
+    /// How late the last update of all was, against its schedule: a publisher that keeps up ends on time, whatever
+    /// delayed it meanwhile.
+    #[serde(default)]
+    pub publisher_lag_last_ns: u64,
     /// Subscriptions opened: streams, WebSockets of updates, rooms and games.
     #[serde(default)]
     pub subscriptions: u64,

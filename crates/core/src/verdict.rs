@@ -52,6 +52,9 @@ pub const STALLED_SHARE: f64 = 1e-3;
 /// The kernel's shortest and usual delay of an acknowledgement, with some room (`TCP_DELACK_MIN`, 200 ms).
 const DELAYED_ACK_NS: [(u64, u64); 2] = [(38_000_000, 46_000_000), (198_000_000, 206_000_000)];
 
+/// A publisher that was still so late at the end did not keep up with its schedule.
+pub const PUBLISHER_LAG_NS: u64 = 100_000_000;
+
 /// How much the time per operation may rise or fall over a window.
 pub const DRIFT_SHARE: f64 = 0.1;
 /// How unlikely such a trend must be by chance (Mann-Kendall, two-sided).
@@ -120,6 +123,10 @@ pub enum Flag {
     Retransmitted,
     /// Operations waited for delayed acknowledgements.
     NagleStall,
+    /// Events were missed, lost, repeated, out of order or wrong.
+    NewsLost,
+    /// The server did not publish as fast as it was asked to.
+    PublisherOverloaded,
     /// The time per operation rose or fell during the window.
     Drift,
     /// The time per operation had not settled when the window began.
@@ -191,6 +198,12 @@ impl Flag {
             Self::PortsExhausted => "local ports ran out",
             Self::Retransmitted => "segments were sent again, which loopback does not need",
             Self::NagleStall => "operations waited 40 or 200 ms for delayed acknowledgements",
+            Self::NewsLost => {
+                "events were missed, lost, repeated, out of order or wrong: counted, and not in the times"
+            }
+            Self::PublisherOverloaded => {
+                "the server published later and later: the rate of events is beyond what it can make"
+            }
             Self::Drift => "the time per operation rose or fell by over 10 % during the window",
             Self::WarmUpLate => "the time per operation had not settled when the window began",
         }
@@ -269,6 +282,11 @@ pub fn flags(record: &TrialRecord) -> Vec<Flag> {
         (Flag::Overloaded, is_overloaded(measurement)),
         (Flag::LateSchedule, is_late(record, measurement)),
         (Flag::ClientLimited, is_client_limited(record)),
+        (Flag::NewsLost, bad_news(measurement) > 0),
+        (
+            Flag::PublisherOverloaded,
+            is_publisher_overloaded(measurement),
+        ),
         (Flag::SharedCpu, record.spec.placement.is_shared()),
         (Flag::Clamped, measurement.histograms.values().any(clamped)),
     ]);
@@ -451,6 +469,22 @@ fn is_not_sustained(record: &TrialRecord, measurement: &Measurement) -> bool {
     is_open
         && (measurement.operations.verified as f64)
             < measurement.operations.issued as f64 * SUSTAINED_SHARE
+}
+
+/// Counts what no way of learning of events allows: each comes once, whole, and in order.
+pub fn bad_news(measurement: &Measurement) -> u64 {
+    let updates = measurement.updates.as_ref().map_or(0, |updates| {
+        updates.missed + updates.lost + updates.repeated + updates.out_of_order
+    });
+    let copies = measurement.fanout.as_ref().map_or(0, |fanout| {
+        fanout.missing + fanout.repeated + fanout.out_of_order + fanout.wrong
+    });
+    updates + copies
+}
+
+fn is_publisher_overloaded(measurement: &Measurement) -> bool {
+    let server = measurement.server.as_ref();
+    server.is_some_and(|server| server.publisher_lag_last_ns > PUBLISHER_LAG_NS)
 }
 
 fn is_overloaded(measurement: &Measurement) -> bool {

@@ -102,6 +102,7 @@ impl Clockwork {
                 .shared
                 .publisher_lag_max_ns
                 .fetch_max(lag_ns, Relaxed);
+            worker.counts.publisher_lag_ns.set(lag_ns);
             count(&worker.counts.published);
             publication.prepare();
             self.due.insert((publication.due_ns, id), publication);

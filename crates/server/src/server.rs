@@ -104,6 +104,9 @@ impl Server {
             usage.operations += counts.operations.get();
             usage.connections_cut += counts.cut.get();
             usage.updates_published += counts.published.get();
+            usage.publisher_lag_last_ns = usage
+                .publisher_lag_last_ns
+                .max(counts.publisher_lag_ns.get());
             usage.subscriptions += counts.subscriptions.get();
             usage.deliveries += counts.deliveries.get();
             usage.subscribers_dropped += counts.dropped.get();

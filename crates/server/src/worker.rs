@@ -93,6 +93,8 @@ pub(crate) struct Counts {
     pub(crate) cut: Cell<u64>,
     /// Updates published.
     pub(crate) published: Cell<u64>,
+    /// How late the last of them was.
+    pub(crate) publisher_lag_ns: Cell<u64>,
     /// Subscriptions opened.
     pub(crate) subscriptions: Cell<u64>,
     /// Copies handed to subscribers.

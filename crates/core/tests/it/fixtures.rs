@@ -5,10 +5,10 @@ use std::path::Path;
 use sockrates_core::document::{self, Document};
 use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::TrialSpec;
-use sockrates_core::record::{Metric, Outcome, TrialRecord};
+use sockrates_core::record::{Metric, Outcome, TrialRecord, UpdateCounts};
 use sockrates_core::summary::Summary;
 use sockrates_core::target::ServerUsage;
-use sockrates_core::verdict;
+use sockrates_core::verdict::{self, Flag};
 
 /// Loads the fixture of a version and checks that today's form of it loads as the same.
 fn load<D: Document + std::fmt::Debug + PartialEq>(version: u32) -> D {
@@ -103,7 +103,7 @@ fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
     let mut broken = record.clone();
     broken.measurement.as_mut().unwrap().operations.issued += 1;
     assert!(!verdict::is_valid(&broken));
-    assert!(verdict::flags(&broken).contains(&verdict::Flag::NotConserved));
+    assert!(verdict::flags(&broken).contains(&Flag::NotConserved));
     let mut late = record;
     let histograms = &mut late.measurement.as_mut().unwrap().histograms;
     for _ in 0..100 {
@@ -112,7 +112,7 @@ fn a_failed_record_is_not_valid_and_a_broken_book_neither() {
             .unwrap()
             .record(verdict::LAG_TARGET_BLOCKING_NS * 2);
     }
-    assert!(verdict::flags(&late).contains(&verdict::Flag::LateSchedule));
+    assert!(verdict::flags(&late).contains(&Flag::LateSchedule));
     assert!(verdict::is_valid(&late), "lateness is said, not hidden");
 }
 
@@ -143,10 +143,7 @@ fn throughput_and_cycle_time_must_not_contradict_each_other() {
         verdict::faults(&closed_trial(990)).is_empty(),
         "between two cycles"
     );
-    assert_eq!(
-        verdict::faults(&closed_trial(900)),
-        [verdict::Flag::LittlesLaw]
-    );
+    assert_eq!(verdict::faults(&closed_trial(900)), [Flag::LittlesLaw]);
     assert!(!verdict::is_valid(&closed_trial(900)));
 }
 
@@ -157,7 +154,7 @@ fn an_open_load_must_issue_what_its_schedule_holds() {
     let measured = record.measurement.as_mut().unwrap();
     measured.operations.issued -= 1;
     measured.operations.verified -= 1;
-    assert_eq!(verdict::faults(&record), [verdict::Flag::WrongSchedule]);
+    assert_eq!(verdict::faults(&record), [Flag::WrongSchedule]);
 }
 
 #[test]
@@ -191,36 +188,49 @@ fn each_disturbance_is_seen_by_its_rule() {
     };
     assert!(disturbances(|_| {}).is_empty());
     let is = |change, flag| assert_eq!(disturbances(change), [flag]);
-    is(
-        |around| around.cpus[1].steal_ns = 30_000_000,
-        verdict::Flag::Stolen,
-    );
-    is(
-        |around| around.steal_worst_share = 0.3,
-        verdict::Flag::Stolen,
-    );
+    is(|around| around.cpus[1].steal_ns = 30_000_000, Flag::Stolen);
+    is(|around| around.steal_worst_share = 0.3, Flag::Stolen);
     is(
         |around| around.cpus[0].busy_ns += 100_000_000,
-        verdict::Flag::ForeignCpu,
+        Flag::ForeignCpu,
     );
-    is(
-        |around| around.hiccup_max_ns = 30_000_000,
-        verdict::Flag::Hiccup,
-    );
-    is(
-        |around| around.client.queued_ns = 60_000_000,
-        verdict::Flag::Queued,
-    );
-    is(
-        |around| around.clock_drift_ppm = -600.0,
-        verdict::Flag::ClockFault,
-    );
-    is(
-        |around| around.clock_steps_back = 1,
-        verdict::Flag::ClockFault,
-    );
-    is(|around| around.throttled = 1, verdict::Flag::Throttled);
-    is(|around| around.major_faults = 1, verdict::Flag::Throttled);
+    is(|around| around.hiccup_max_ns = 30_000_000, Flag::Hiccup);
+    is(|around| around.client.queued_ns = 60_000_000, Flag::Queued);
+    is(|around| around.clock_drift_ppm = -600.0, Flag::ClockFault);
+    is(|around| around.clock_steps_back = 1, Flag::ClockFault);
+    is(|around| around.throttled = 1, Flag::Throttled);
+    is(|around| around.major_faults = 1, Flag::Throttled);
     // What the network did is an outcome: it repeats nothing.
     assert!(disturbances(|around| around.network.listen_drops = 1).is_empty());
+}
+
+#[test]
+fn bad_news_and_an_overloaded_publisher_are_outcomes() {
+    let mut record: TrialRecord = load(3);
+    let measured = record.measurement.as_mut().unwrap();
+    let updates = measured.updates.insert(UpdateCounts::default());
+    updates.received = 100;
+    let server = measured.server.as_mut().unwrap();
+    server.publisher_lag_last_ns = verdict::PUBLISHER_LAG_NS;
+    let of_news = |record: &TrialRecord| {
+        let mut flags = verdict::flags(record);
+        flags.retain(|flag| matches!(flag, Flag::NewsLost | Flag::PublisherOverloaded));
+        flags
+    };
+    assert!(of_news(&record).is_empty());
+    for spoil in [
+        |updates: &mut UpdateCounts| updates.missed += 1,
+        |updates: &mut UpdateCounts| updates.lost += 1,
+        |updates: &mut UpdateCounts| updates.repeated += 1,
+        |updates: &mut UpdateCounts| updates.out_of_order += 1,
+    ] {
+        let mut spoilt = record.clone();
+        let measured = spoilt.measurement.as_mut().unwrap();
+        spoil(measured.updates.as_mut().unwrap());
+        assert_eq!(of_news(&spoilt), [Flag::NewsLost]);
+        assert_eq!(Flag::NewsLost.class(), verdict::Class::Outcome);
+    }
+    let server = record.measurement.as_mut().unwrap().server.as_mut();
+    server.unwrap().publisher_lag_last_ns += 1;
+    assert_eq!(of_news(&record), [Flag::PublisherOverloaded]);
 }

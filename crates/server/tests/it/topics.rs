@@ -154,4 +154,5 @@ fn an_overloaded_publisher_is_late_and_starves_nobody() {
     client.wait_for_head("flood", 5000);
     let usage = server.stop();
     assert!(usage.publisher_lag_max_ns > 100_000);
+    assert!(usage.publisher_lag_last_ns > 100_000);
 }
