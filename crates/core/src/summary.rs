@@ -41,6 +41,12 @@ pub struct Summary {
     /// From how many messages on a kept connection beats one per message.
     #[serde(default)]
     pub break_evens: Vec<BreakEven>,
+    /// From which interval on polling costs less CPU time than push.
+    #[serde(default)]
+    pub polling_break_evens: Vec<PollingBreakEven>,
+    /// How the delivery of a message grows with its room.
+    #[serde(default)]
+    pub room_fits: Vec<RoomFit>,
 }
 
 impl Document for Summary {
@@ -319,4 +325,43 @@ pub struct BreakEvenPoint {
     pub measured_ns: Estimate,
     /// What set-up and message cost add up to, in nanoseconds.
     pub expected_ns: f64,
+}
+
+/// From which interval on polling costs less CPU time than push: what a poll costs, over what push costs in a second, its
+/// deliveries at the rate of the events. Whoever polls more often pays more than push, and is staler all the same.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct PollingBreakEven {
+    /// The id of the polling cell whose interval lies nearest: its costs are used.
+    pub poll: String,
+    /// The id of the cell it is compared with.
+    pub push: String,
+    /// The events of one client's topic.
+    pub events_per_second: f64,
+    /// CPU time of both ends for a poll, in nanoseconds.
+    pub poll_ns: Estimate,
+    /// CPU time of both ends for an event that is pushed, in nanoseconds.
+    pub push_ns: Estimate,
+    /// The interval, in milliseconds.
+    pub interval_ms: Estimate,
+    /// Whether it lies outside the intervals that were measured: then it is no more than an extrapolation.
+    pub is_extrapolated: bool,
+}
+
+/// A straight line through the times of rooms of several sizes: `base + per member x members`.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct RoomFit {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The lane.
+    pub lane: Lane,
+    /// The number that was fitted, by its name in `metrics`.
+    pub metric: String,
+    /// The sizes of the rooms.
+    pub members: Vec<u32>,
+    /// What one more member adds, in nanoseconds: least squares within each block.
+    pub per_member_ns: Estimate,
+    /// Where the line through all trials begins, in nanoseconds.
+    pub base_ns: f64,
+    /// The share of the variance of all trials that the line through all of them explains.
+    pub r_squared: f64,
 }

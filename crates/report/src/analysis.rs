@@ -13,7 +13,7 @@ use crate::dataset::Dataset;
 use crate::metrics;
 use crate::text;
 use crate::view::{CellView, View};
-use crate::{attribution, break_even, comparison, judgement};
+use crate::{attribution, break_even, comparison, judgement, polling, rooms};
 
 /// Judges a run. Pure: the same records give the same summary.
 pub fn summarize(dataset: &Dataset) -> Summary {
@@ -34,6 +34,8 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         comparisons: comparison::all(view, judgement.is_conclusive),
         attributions: attribution::all(view),
         break_evens: break_even::all(view),
+        polling_break_evens: polling::all(view),
+        room_fits: rooms::all(view),
         judgement,
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod axis;
 mod blocks;
 mod break_even;
 mod connections;
+mod fanout;
 mod honesty;
 mod layout;
 mod news_cost;
@@ -19,6 +20,7 @@ pub(crate) mod scene;
 mod staleness;
 pub(crate) mod style;
 mod throughput;
+mod ticks;
 mod time_series;
 
 use crate::text;
@@ -55,7 +57,7 @@ pub(crate) struct Drawn {
     pub(crate) scene: Scene,
 }
 
-const CHARTS: [Chart; 12] = [
+const CHARTS: [Chart; 14] = [
     Chart {
         stem: "attribution",
         question: "How much is keeping the connection, and how much is the protocol?",
@@ -128,6 +130,20 @@ const CHARTS: [Chart; 12] = [
         reading: "Read upwards from an age: that share of the events was no older when it arrived. The thin dashed line \
                   is what polling alone would give, and was not measured.",
         draw: staleness::draw,
+    },
+    Chart {
+        stem: "fanout",
+        question: "How does the delivery of a message grow with its room?",
+        reading: "Each point is the median over all copies in rooms of that size. On a straight line every further member \
+                  costs the same, its slope; what the line leaves unexplained is 1 − R².",
+        draw: fanout::draw,
+    },
+    Chart {
+        stem: "ticks",
+        question: "How soon and how evenly does a player see the game?",
+        reading: "An input waits for the next tick however it is sent: half a tick at the median is the game's own. What \
+                  lies above it is the transport's, and a poll's wait for its turn.",
+        draw: ticks::draw,
     },
     Chart {
         stem: "blocks",
@@ -254,9 +270,16 @@ mod tests {
             let plan = Plan::new(&profile.name, &scenarios, blocks, 42);
             let dataset = synthetic::dataset(plan, whole);
             let drawn = draw(&View::new(&dataset));
-            for chart in &CHARTS {
+            let general = CHARTS
+                .iter()
+                .filter(|chart| !["fanout", "ticks"].contains(&chart.stem));
+            for chart in general {
                 let is_drawn = drawn.iter().any(|drawn| drawn.stem.starts_with(chart.stem));
                 assert!(is_drawn || !is_general, "{}: {}", profile.name, chart.stem);
+            }
+            for (of, stem) in [("chat", "fanout"), ("game", "ticks")] {
+                let is_drawn = drawn.iter().any(|drawn| drawn.stem == stem);
+                assert_eq!(is_drawn, profile.name == of, "{}: {stem}", profile.name);
             }
             for chart in drawn {
                 check(&chart);

@@ -4,6 +4,7 @@ use sockrates_core::summary::{Comparison, Estimate, Verdict};
 use sockrates_core::verdict;
 
 use crate::metrics;
+use crate::ratio::median;
 use crate::statistics::{self, Decision};
 use crate::view::{CellView, LoadPoint, View};
 
@@ -19,7 +20,7 @@ const TAIL_SAMPLES: f64 = 20.0;
 pub(crate) const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
 
 /// What many ways of learning of events are compared with.
-const PUSH: &str = "websocket-persistent";
+pub(crate) const PUSH: &str = "websocket-persistent";
 
 /// Two cells' values of one number, block by block.
 pub(crate) struct Pairs {
@@ -77,6 +78,28 @@ pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
         value: estimate.value,
         low: estimate.low,
         high: estimate.high,
+    })
+}
+
+/// As [`estimate`]; of fewer blocks than an interval needs the median, with the smallest and the largest.
+pub(crate) fn estimate_or_range(values: &[f64]) -> Option<Estimate> {
+    let range = || {
+        Some(Estimate {
+            value: median(values)?,
+            low: values.iter().copied().reduce(f64::min)?,
+            high: values.iter().copied().reduce(f64::max)?,
+        })
+    };
+    estimate(values).or_else(range)
+}
+
+/// As [`ratio`]; of fewer blocks than an interval needs the median, with the smallest and the largest.
+pub(crate) fn ratio_or_range(logs: &[f64]) -> Option<Estimate> {
+    let estimate = estimate_or_range(logs)?;
+    Some(Estimate {
+        value: estimate.value.exp(),
+        low: estimate.low.exp(),
+        high: estimate.high.exp(),
     })
 }
 

@@ -1,15 +1,16 @@
 //! The finding: what a run says, in a sentence with its scope. Whatever the run did not measure is left out.
 
+mod news;
+
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::plan::Target;
 use sockrates_core::record::Metric;
-use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Estimate;
 use sockrates_core::units;
 
 use crate::ratio::{self, Paired};
 use crate::text;
-use crate::view::{CellView, LoadPoint, View, interval};
+use crate::view::{CellView, LoadPoint, View};
 use crate::{attribution, comparison, judgement, metrics};
 
 /// What the brackets in all outputs are.
@@ -43,11 +44,11 @@ fn found(view: &View<'_>) -> String {
         text::line(&point.cell().scenario),
         point.load_text()
     );
-    if let Some(news) = points.iter().find_map(news).filter(|_| !point.is_echo()) {
-        return format!("{scope}: {news}.");
+    if let Some(found) = news::sentence(&points).filter(|_| !point.is_echo()) {
+        return format!("{scope}: {found}.");
     }
     if let Some(attributed) = attributed(view, point) {
-        let news = points.iter().find_map(news);
+        let news = points.iter().find_map(news::polling);
         let news = news.map_or_else(String::new, |news| format!(" {}", text::sentence(&news)));
         return format!("{scope}: {attributed}.{news}");
     }
@@ -55,51 +56,11 @@ fn found(view: &View<'_>) -> String {
         .into_iter()
         .flatten()
         .collect();
-    if clauses.is_empty() {
+    if clauses.is_empty() || point.has_several_ways() {
         format!("{scope}: {}.", single(point))
     } else {
         format!("{scope}: {}.", clauses.join("; "))
     }
-}
-
-/// Says what polling at about the rate of the events costs against push, where both were measured.
-fn news(point: &LoadPoint<'_>) -> Option<String> {
-    if !point.has_several_ways() {
-        return None;
-    }
-    let Workload::Updates {
-        events_per_second, ..
-    } = point.cell().workload
-    else {
-        return None;
-    };
-    let push = point.lane("websocket-persistent")?;
-    let away = |cell: &&CellView<'_>| {
-        let interval_ms = cell.interval_ms().unwrap_or(u64::MAX);
-        (interval_ms as f64 * events_per_second / 1e3).ln().abs()
-    };
-    let poll = point
-        .cells
-        .iter()
-        .copied()
-        .filter(|cell| cell.interval_ms().is_some() && cell.has_data())
-        .filter(|cell| cell.cell.lane.lifecycle == Lifecycle::Persistent)
-        .min_by(|a, b| away(a).total_cmp(&away(b)))?;
-    let stale = |cell: &CellView<'_>| {
-        let p50 = cell.merged_quantile(Metric::Staleness, 0.5);
-        p50.map(units::time)
-    };
-    let cpu = comparison::compare(poll, push, metrics::CLIENT_SECOND_CPU, true)?.ratio?;
-    Some(format!(
-        "at {} and {} clients, polling every {} on a kept connection is stale by {} at the median and costs {} the CPU \
-         of push, which is stale by {}",
-        units::rate(events_per_second).replace("/s", " event/s"),
-        point.cell().connections,
-        interval(poll.interval_ms()?),
-        stale(poll)?,
-        with_interval(&cpu),
-        stale(push)?
-    ))
 }
 
 /// Says how much of the difference is keeping the connection, and how much is the protocol.

@@ -8,7 +8,7 @@ use sockrates_core::summary::{CellSummary, Summary};
 
 use crate::charts::style;
 use crate::finding::FLOOR;
-use crate::metrics::{CPU, THROUGHPUT, name};
+use crate::metrics::{CLIENT_SECOND_CPU, CPU, THROUGHPUT, name};
 use crate::ratio;
 use crate::text;
 use crate::view::{CellView, LoadPoint, View};
@@ -22,6 +22,10 @@ pub(crate) struct Table {
     pub(crate) operations: &'static str,
     /// Which time the percentiles are of: `service time`.
     pub(crate) time: String,
+    /// What an operation costs, or a client each second where operations are not the same thing.
+    pub(crate) cost: &'static str,
+    /// Whether the rows are ways of learning of the same events.
+    pub(crate) has_ways: bool,
     /// The lane that ratios refer to; empty when there is none.
     pub(crate) reference: String,
     pub(crate) rows: Vec<Row>,
@@ -65,10 +69,12 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
     let metric = point.main_metric();
     let reference = reference(point, metric);
     let summary_of = |cell: &CellView<'_>| summary.cells.iter().find(|one| one.id == cell.cell.id);
+    let has_ways = point.has_several_ways();
+    let cost = if has_ways { CLIENT_SECOND_CPU } else { CPU };
     let rows = point
         .cells
         .iter()
-        .filter_map(|cell| Some(row(cell, summary_of(cell)?, reference, metric)))
+        .filter_map(|cell| Some(row(cell, summary_of(cell)?, reference, (metric, cost))))
         .collect();
     Table {
         title: format!(
@@ -79,12 +85,18 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
         detail: format!("{}, {}", point.payload_text(), point.trials_text()),
         operations: match point.cell().workload {
             Workload::Echo { .. } => "messages",
-            Workload::Updates { .. } if point.has_several_ways() => "polls or updates",
+            Workload::Updates { .. } if has_ways => "polls or updates",
             Workload::Updates { .. } => "polls",
             Workload::Fanout { .. } => "copies",
             Workload::Duplex { .. } => "inputs or requests",
         },
         time: text::metric(metric),
+        cost: if has_ways {
+            "CPU per client and second"
+        } else {
+            "CPU per operation"
+        },
+        has_ways,
         reference: reference.map_or_else(String::new, |cell| text::line(&cell.name())),
         rows,
     }
@@ -112,7 +124,7 @@ fn row(
     cell: &CellView<'_>,
     summary: &CellSummary,
     reference: Option<&CellView<'_>>,
-    metric: Metric,
+    (metric, cost): (Metric, &str),
 ) -> Row {
     let number = |name: &str| Number {
         value: text::value(summary.metrics.get(name)),
@@ -132,7 +144,7 @@ fn row(
         p50: number(&name(metric, "p50")),
         p99: number(&name(metric, "p99")),
         ratio: ratio(cell, reference, metric),
-        cpu: number(CPU),
+        cpu: number(cost),
         trials: format!("{} of {}", summary.trials.valid, summary.trials.total),
         flags: flags.join(", "),
     }

@@ -33,28 +33,20 @@ pub(crate) fn paired(
     quantile: f64,
 ) -> Option<Paired> {
     let below = reference.quantiles(metric, quantile);
-    let ratios: Vec<f64> = cell
+    let logs: Vec<f64> = cell
         .quantiles(metric, quantile)
         .into_iter()
         .filter_map(|(block, above)| {
             let (_, below) = below.iter().find(|(other, _)| *other == block)?;
-            (*below > 0.0).then(|| above / below)
+            (*below > 0.0).then(|| (above / below).ln())
         })
         .collect();
-    let logs: Vec<_> = ratios.iter().map(|ratio| ratio.ln()).collect();
-    if let Some(estimate) = comparison::ratio(&logs) {
-        return Some(Paired {
-            value: estimate.value,
-            low: estimate.low,
-            high: estimate.high,
-            blocks: ratios.len(),
-        });
-    }
+    let estimate = comparison::ratio_or_range(&logs)?;
     Some(Paired {
-        value: median(&ratios)?,
-        low: ratios.iter().copied().reduce(f64::min)?,
-        high: ratios.iter().copied().reduce(f64::max)?,
-        blocks: ratios.len(),
+        value: estimate.value,
+        low: estimate.low,
+        high: estimate.high,
+        blocks: logs.len(),
     })
 }
 

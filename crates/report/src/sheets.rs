@@ -1,5 +1,7 @@
 //! The answers as tables: what the run was for, what differences consist of, what a message costs.
 
+mod news;
+
 use serde::Serialize;
 use sockrates_core::capacity::Bound;
 use sockrates_core::record::Wire;
@@ -9,7 +11,7 @@ use sockrates_core::summary::{
 use sockrates_core::units;
 
 use crate::finding::with_interval;
-use crate::metrics::{CLIENT_CPU, CPU, SERVER_CPU};
+use crate::metrics::{CLIENT_CPU, CLIENT_SECOND_CPU, CPU, SERVER_CPU};
 use crate::text;
 use crate::view::{CellView, View};
 
@@ -33,6 +35,11 @@ pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Sheet> {
         model_checks(summary),
         demand(summary),
         capacity(view),
+        news::news(view, summary),
+        news::polling(summary),
+        news::rooms(view, summary),
+        news::room_fits(summary),
+        news::games(view, summary),
         wire(view),
     ];
     sheets
@@ -212,7 +219,7 @@ fn model_checks(summary: &Summary) -> Sheet {
 fn demand(summary: &Summary) -> Sheet {
     let rows = summary.cells.iter().filter_map(|cell| {
         let value = |name: &str| cell.metrics.get(name)?.value;
-        let total = value(CPU)?;
+        let total = value(CPU).filter(|total| *total > 0.0)?;
         let part = |name: &str| value(name).map_or_else(none, units::time);
         (!cell.factors.contains_key("operations")).then(|| {
             vec![
@@ -351,7 +358,7 @@ fn unit_interval(estimate: &Estimate, unit: Unit) -> String {
 fn unit_of(metric: &str) -> Unit {
     match metric {
         "throughput" | "capacity" => Unit::OperationsPerSecond,
-        crate::metrics::CLIENT_SECOND_CPU => Unit::CpuNsPerSecond,
+        CLIENT_SECOND_CPU => Unit::CpuNsPerSecond,
         cpu if cpu.contains("cpu") => Unit::CpuNsPerOperation,
         _ => Unit::Ns,
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::plan::Cell;
-use sockrates_core::record::{Measurement, Metric, TrialRecord};
+use sockrates_core::record::{
+    DuplexCounts, FanoutCounts, Measurement, Metric, TrialRecord, UpdateCounts,
+};
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Load;
 use sockrates_core::{units, verdict};
@@ -169,6 +171,15 @@ impl<'a> CellView<'a> {
         Some(self.merged.get(&metric)?.quantile_ns(quantile)? as f64)
     }
 
+    /// Returns the smallest trial's, the merged and the largest trial's median.
+    pub(crate) fn median_and_range(&self, metric: Metric) -> Option<(f64, f64, f64)> {
+        let merged = self.merged_quantile(metric, 0.5)?;
+        let trials = self.quantiles(metric, 0.5);
+        let trials = trials.iter().map(|(_, ns)| *ns);
+        let low = trials.clone().fold(merged, f64::min);
+        Some((low, merged, trials.fold(merged, f64::max)))
+    }
+
     /// Returns what tells this cell from the others of its load point: its lane, and its way of learning of events where
     /// the scenario has several.
     pub(crate) fn name(&self) -> String {
@@ -184,6 +195,33 @@ impl<'a> CellView<'a> {
             }
             _ => lane.to_string(),
         }
+    }
+
+    /// Adds up what the clients of all valid trials saw of events; `None` for other workloads.
+    pub(crate) fn updates(&self) -> Option<UpdateCounts> {
+        self.counts(|measured| measured.updates, UpdateCounts::merge)
+    }
+
+    /// The same of messages in rooms.
+    pub(crate) fn fanout(&self) -> Option<FanoutCounts> {
+        self.counts(|measured| measured.fanout, FanoutCounts::merge)
+    }
+
+    /// The same of a game's snapshots.
+    pub(crate) fn duplex(&self) -> Option<DuplexCounts> {
+        self.counts(|measured| measured.duplex, DuplexCounts::merge)
+    }
+
+    fn counts<T>(
+        &self,
+        of: fn(&Measurement) -> Option<T>,
+        merge: impl Fn(&mut T, &T),
+    ) -> Option<T> {
+        let all = self.valid.iter().filter_map(|trial| of(trial.measurement));
+        all.reduce(|mut sum, more| {
+            merge(&mut sum, &more);
+            sum
+        })
     }
 
     /// Returns the interval at which its clients poll, if they do, in milliseconds.

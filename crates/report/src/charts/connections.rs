@@ -7,7 +7,7 @@ use super::layout::{self, EndLabel};
 use super::scene::{Anchor, Dash, Frame, Point, Scene};
 use super::style;
 use super::{Picture, network, origin};
-use crate::view::{CellView, LoadPoint, View};
+use crate::view::{LoadPoint, View};
 
 const PANEL: f64 = 400.0;
 const NAMES: f64 = 196.0;
@@ -73,7 +73,9 @@ fn panel(scene: &mut Scene, group: &[&LoadPoint<'_>], top: f64) {
         .iter()
         .flat_map(|point| &point.cells)
         .flat_map(|cell| {
-            let (low, p50, high) = p50(cell).unwrap_or((0.0, 0.0, 0.0));
+            let (low, p50, high) = cell
+                .median_and_range(Metric::ServiceTime)
+                .unwrap_or((0.0, 0.0, 0.0));
             [low, p50, high]
         });
     let y = Axis::log(times, (frame.bottom, frame.top));
@@ -112,7 +114,9 @@ fn lanes(scene: &mut Scene, group: &[&LoadPoint<'_>], x: &Axis, y: &Axis, frame:
         let shift = (index as f64 - (lanes.len() - 1) as f64 / 2.0) * DODGE;
         let mut line: Vec<Point> = Vec::new();
         for cell in group.iter().flat_map(|point| &point.cells) {
-            let Some((low, p50, high)) = (cell.cell.lane == **lane).then(|| p50(cell)).flatten()
+            let Some((low, p50, high)) = (cell.cell.lane == **lane)
+                .then(|| cell.median_and_range(Metric::ServiceTime))
+                .flatten()
             else {
                 continue;
             };
@@ -132,13 +136,4 @@ fn lanes(scene: &mut Scene, group: &[&LoadPoint<'_>], x: &Axis, y: &Axis, frame:
         }));
     }
     layout::end_labels(scene, labels, frame.right + 22.0, frame);
-}
-
-/// Returns the smallest trial's, the merged and the largest trial's median.
-fn p50(cell: &CellView<'_>) -> Option<(f64, f64, f64)> {
-    let merged = cell.merged_quantile(Metric::ServiceTime, 0.5)?;
-    let trials = cell.quantiles(Metric::ServiceTime, 0.5);
-    let trials = trials.iter().map(|(_, ns)| *ns);
-    let low = trials.clone().fold(merged, f64::min);
-    Some((low, merged, trials.fold(merged, f64::max)))
 }

@@ -89,16 +89,13 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
 
 fn ways<'a>(point: &LoadPoint<'a>, price: &Price) -> Vec<Way<'a>> {
     let way = |cell: &&'a CellView<'a>| {
-        let stale = cell.merged_quantile(Metric::Staleness, 0.5)?;
-        let single = cell.quantiles(Metric::Staleness, 0.5);
-        let single: Vec<_> = single.into_iter().map(|(_, ns)| ns).collect();
         let trials = cell.valid.iter();
         let prices: Vec<_> = trials
             .filter_map(|trial| of_trial(trial, price.metric))
             .collect();
         Some(Way {
             cell,
-            staleness: around(stale, &single),
+            staleness: cell.median_and_range(Metric::Staleness)?,
             // A stream that asked once, long ago, has no requests to show on a logarithmic scale.
             price: around(median(&prices)?, &prices),
         })

@@ -8,6 +8,7 @@
 mod files;
 mod gate;
 mod judgement;
+mod news;
 mod numbers;
 mod pages;
 mod side_by_side;

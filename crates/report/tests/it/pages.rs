@@ -206,3 +206,22 @@ fn runs_of_any_shape_are_drawn() {
     assert!(texts["report.html"].contains("No trial of this run counts"));
     assert!(!texts.keys().any(|name| is_picture(name)));
 }
+
+#[test]
+fn rows_have_as_many_cells_as_their_tables_heads() {
+    let dataset = dataset(synthetic::quick(6), |spec| realistic(spec, 200));
+    let report = &texts(&dataset)["report.md"];
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    let (mut tables, mut heads) = (0, None);
+    for line in report.lines() {
+        if !line.starts_with('|') {
+            heads = None;
+            continue;
+        }
+        tables += usize::from(heads.is_none());
+        let wanted = *heads.get_or_insert(cells(line));
+        assert_eq!(cells(line), wanted, "{line}");
+        assert!(wanted > 2, "{line}");
+    }
+    assert!(tables > 8, "{tables}");
+}

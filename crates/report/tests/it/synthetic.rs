@@ -15,7 +15,7 @@ use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Placement, Plan, TrialSpec};
+use sockrates_core::plan::{Cell, Placement, Plan, TrialSpec};
 use sockrates_core::profile;
 use sockrates_core::record::{
     Isolation, LoadCost, Measurement, Metric, NetworkCost, Operations, Outcome, Slices,
@@ -251,6 +251,27 @@ struct Shape {
     is_fresh: bool,
     main: Metric,
     interval_ns: Option<f64>,
+    /// What a chat or a game records besides, with its typical time.
+    others: Vec<(Metric, f64)>,
+}
+
+fn others(cell: &Cell) -> Vec<(Metric, f64)> {
+    let members = f64::from(cell.workload.room_members(cell.connections).unwrap_or(0));
+    match cell.workload {
+        Workload::Fanout { .. } => vec![
+            (Metric::Delivery, 3e5 + 4e3 * members),
+            (Metric::DeliverySpread, 8e3 * members),
+        ],
+        Workload::Duplex {
+            ticks_per_second, ..
+        } => vec![
+            (Metric::InputToSnapshot, 6e8 / ticks_per_second),
+            (Metric::Staleness, 2e5),
+            (Metric::TickJitter, 3e4),
+            (Metric::TickLag, 2e4),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 impl Shape {
@@ -283,6 +304,7 @@ impl Shape {
                 Load::Closed {} => Metric::ServiceTime,
                 _ => Metric::ResponseTime,
             },
+            others: others(&spec.cell),
             interval_ns: match spec.cell.load {
                 Load::Interval { interval_ms } => Some(interval_ms as f64 * 1e6),
                 _ => None,
@@ -319,6 +341,9 @@ impl Shape {
             sample.push((Metric::ScheduleLag, whole(lag_ns)));
             sample.push((Metric::ConnectionWait, whole(400.0)));
             sample.push((Metric::ResponseTime, whole(lag_ns + service_ns)));
+        }
+        for (metric, ns) in &self.others {
+            sample.push((*metric, whole(ns * random.uniform() * 2.0)));
         }
         if let Some(interval_ns) = self.interval_ns {
             for _ in 0..10 {

@@ -1,0 +1,271 @@
+//! Runs of news, chats and games with known times and costs.
+
+use std::collections::BTreeMap;
+
+use sockrates_core::histogram::Histogram;
+use sockrates_core::plan::{Plan, TrialSpec};
+use sockrates_core::record::{
+    DuplexCounts, FanoutCounts, LoadCost, Metric, TrialRecord, UpdateCounts,
+};
+use sockrates_core::scenario::Scenario;
+use sockrates_core::schedule::Load;
+use sockrates_core::summary::Estimate;
+use sockrates_core::target::ProcessUsage;
+use sockrates_core::verdict::Flag;
+use sockrates_report::{Dataset, summarize, terminal};
+
+use crate::synthetic::{constant, dataset, record};
+
+const HEAD: &str = r#"
+question = "How long?"
+analysis = "None."
+timing = { warm_up_ms = 100, window_ms = 2000 }
+"#;
+
+fn plan(toml: &str, blocks: u32) -> Plan {
+    let (workload, ways) = toml.split_once("[[").unwrap_or((toml, ""));
+    let ways = if ways.is_empty() {
+        String::new()
+    } else {
+        format!("[[{ways}")
+    };
+    let toml = format!("name = \"tiny\"\n{HEAD}{workload}{ways}");
+    Plan::new("tiny", &[Scenario::parse(&toml).unwrap()], blocks, 7)
+}
+
+fn near(found: f64, wanted: f64) -> bool {
+    (found / wanted - 1.0).abs() < 0.01
+}
+
+fn one_line(dataset: &Dataset) -> String {
+    let text = terminal(dataset, &summarize(dataset));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ten clients, two events a second each: a push costs 50 µs, a poll over a kept connection 30 µs, over a fresh one 90 µs.
+fn ways(intervals_ms: &[u64], blocks: u32) -> Dataset {
+    let plan = plan(
+        &format!(
+            r#"
+            connections = [10]
+            workload = {{ kind = "updates", events_per_second = 2.0, payload_bytes = 64, topics = 10 }}
+            [[deliveries]]
+            delivery = "short-poll"
+            intervals_ms = {intervals_ms:?}
+            lanes = ["http1-per-request", "http1-persistent"]
+            [[deliveries]]
+            delivery = "push"
+            lanes = ["websocket-persistent"]
+            "#
+        ),
+        blocks,
+    );
+    dataset(plan, way)
+}
+
+fn way(spec: TrialSpec) -> TrialRecord {
+    const WALL_NS: u64 = 2_000_000_000;
+    const CLIENTS: u64 = 10;
+    let is_fresh = spec.cell.lane.to_string().contains("per-request");
+    let (operations, each_ns, stale_ns) = match spec.cell.load {
+        Load::Interval { interval_ms } => (
+            CLIENTS * 2000 / interval_ms,
+            if is_fresh { 90_000 } else { 30_000 },
+            interval_ms * 500_000,
+        ),
+        _ => (CLIENTS * 4, 50_000, 100_000),
+    };
+    let events = constant(stale_ns, CLIENTS * 4);
+    let mut record = record(spec, BTreeMap::from([(Metric::Staleness, events)]));
+    let measured = record.measurement.as_mut().unwrap();
+    measured.operations.issued = operations;
+    measured.operations.verified = operations;
+    measured.updates = Some(UpdateCounts {
+        received: CLIENTS * 4,
+        requests: operations,
+        ..UpdateCounts::default()
+    });
+    let half = operations * each_ns / 2;
+    measured.client = ProcessUsage {
+        cpu_user_ns: half,
+        ..ProcessUsage::default()
+    };
+    measured.cost = Some(LoadCost {
+        wall_ns: WALL_NS,
+        server_cpu_ns: Some(half),
+        network: None,
+    });
+    record
+}
+
+#[test]
+fn the_break_even_interval_follows_from_known_costs() {
+    let run = ways(&[100, 250, 1000], 8);
+    let found = summarize(&run).polling_break_evens;
+    let of = |lane: &str| {
+        let mut all = found.iter();
+        all.find(|found| found.poll.contains(lane)).unwrap()
+    };
+    // 30 µs a poll over 2/s x 50 µs; and 90 µs over the same.
+    let kept = of("http1-persistent");
+    assert!(near(kept.interval_ms.value, 300.0), "{kept:?}");
+    assert!(near(kept.poll_ns.value, 30_000.0) && near(kept.push_ns.value, 50_000.0));
+    assert!(
+        kept.poll.contains("250ms") && !kept.is_extrapolated,
+        "{kept:?}"
+    );
+    let fresh = of("http1-per-request");
+    assert!(near(fresh.interval_ms.value, 900.0), "{fresh:?}");
+    let Estimate { low, high, .. } = fresh.interval_ms;
+    assert!(near(low, 900.0) && near(high, 900.0), "no noise, no width");
+    let text = one_line(&run);
+    assert!(
+        text.contains("polling costs less than push from an interval of 300 ms on"),
+        "{text}"
+    );
+    assert!(text.contains("CPU/client/s"), "{text}");
+}
+
+#[test]
+fn a_break_even_beyond_the_measured_intervals_is_said_to_be_one() {
+    let run = ways(&[20, 50], 8);
+    let summary = summarize(&run);
+    assert!(
+        summary
+            .polling_break_evens
+            .iter()
+            .all(|found| found.is_extrapolated)
+    );
+    assert!(!one_line(&run).contains("polling costs less"));
+    // Of two blocks there is no interval, but their range.
+    let of_two = &summarize(&ways(&[250], 2)).polling_break_evens[0];
+    assert!(near(of_two.interval_ms.low, 300.0), "{of_two:?}");
+}
+
+#[test]
+fn lost_and_repeated_events_are_flagged_and_shown() {
+    let mut run = ways(&[250], 6);
+    let whole = summarize(&run);
+    let is_flagged = |flags: &BTreeMap<Flag, u32>| flags.contains_key(&Flag::NewsLost);
+    assert!(!whole.cells.iter().any(|cell| is_flagged(&cell.flags)));
+    for record in &mut run.records {
+        let counts = record
+            .measurement
+            .as_mut()
+            .unwrap()
+            .updates
+            .as_mut()
+            .unwrap();
+        (counts.lost, counts.repeated) = (2, 3);
+    }
+    let summary = summarize(&run);
+    assert!(summary.cells.iter().all(|cell| is_flagged(&cell.flags)));
+    let folder = tempfile::tempdir().unwrap();
+    sockrates_report::write(folder.path(), &run).unwrap();
+    let report = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    // Six trials of 40 events, 2 lost and 3 again in each.
+    assert!(report.contains("240 | 12 | 18 | 0"), "{report}");
+}
+
+/// Rooms in which a message takes 100 µs and 3 µs more per member, and twice that until the last one has it.
+fn room(spec: TrialSpec) -> TrialRecord {
+    let members = u64::from(spec.cell.connections);
+    let ns = 100_000 + 3_000 * members;
+    let copies = 40 * members;
+    let mut record = record(
+        spec,
+        BTreeMap::from([
+            (Metric::Delivery, constant(ns, copies)),
+            (Metric::DeliverySpread, constant(6_000 * members, 40)),
+        ]),
+    );
+    let measured = record.measurement.as_mut().unwrap();
+    measured.operations.issued = copies;
+    measured.operations.verified = copies;
+    measured.fanout = Some(FanoutCounts {
+        sent: 40,
+        received: copies,
+        ..FanoutCounts::default()
+    });
+    record
+}
+
+#[test]
+fn a_line_is_laid_through_rooms_of_several_sizes() {
+    let chat = |connections: &str| {
+        let toml = format!(
+            r#"
+            lanes = ["websocket-persistent"]
+            connections = {connections}
+            workload = {{ kind = "fanout", payload_bytes = 20 }}
+            load = {{ model = "per-client", rate_per_second = 1.0 }}
+            "#
+        );
+        dataset(plan(&toml, 6), room)
+    };
+    let run = chat("[10, 50, 200]");
+    let fits = summarize(&run).room_fits;
+    assert_eq!(fits.len(), 2);
+    assert_eq!(
+        (fits[0].metric.as_str(), &fits[0].members[..]),
+        ("delivery_p50", &[10, 50, 200][..])
+    );
+    assert!(near(fits[0].per_member_ns.value, 3_000.0) && near(fits[0].base_ns, 100_000.0));
+    assert!(near(fits[1].per_member_ns.value, 6_000.0) && fits[1].r_squared > 0.999);
+    let text = one_line(&run);
+    assert!(text.contains("each further member adds 3.00 µs"), "{text}");
+    assert!(
+        summarize(&chat("[10, 200]")).room_fits.is_empty(),
+        "two points are always on a line"
+    );
+}
+
+#[test]
+fn a_game_is_told_by_its_inputs() {
+    let toml = r#"
+        lanes = ["http1-persistent", "websocket-persistent"]
+        connections = [4]
+        workload = { kind = "duplex", ticks_per_second = 20.0, snapshot_bytes = 40, input_bytes = 10 }
+        load = { model = "per-client", rate_per_second = 20.0 }
+    "#;
+    let game = |spec: TrialSpec| {
+        let ns = if spec.cell.lane.transport == "http1" {
+            50_000_000
+        } else {
+            25_000_000
+        };
+        let times: BTreeMap<Metric, Histogram> = BTreeMap::from([
+            (Metric::InputToSnapshot, constant(ns, 160)),
+            (Metric::TickJitter, constant(40_000, 160)),
+        ]);
+        let mut record = record(spec, times);
+        let measured = record.measurement.as_mut().unwrap();
+        measured.operations.issued = 160;
+        measured.operations.verified = 160;
+        measured.duplex = Some(DuplexCounts {
+            inputs: 160,
+            snapshots: 150,
+            skipped: 50,
+            late: 20,
+            ..DuplexCounts::default()
+        });
+        record
+    };
+    let run = dataset(plan(toml, 6), game);
+    let text = one_line(&run);
+    assert!(
+        text.contains("after 25.0 ms over a WebSocket (p50; half a tick is 25.0 ms)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("and takes 2.0× [2.0–2.0] as long over http1-persistent"),
+        "{text}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    sockrates_report::write(folder.path(), &run).unwrap();
+    let report = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    assert!(
+        report.contains("10.0 % | 25.0 %"),
+        "late and unseen: {report}"
+    );
+}
