@@ -8,7 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use sockrates_core::plan::{Cell as PlanCell, Placement, TrialSpec};
-use sockrates_core::scenario::Timing;
+use sockrates_core::publishing::Arrivals;
+use sockrates_core::scenario::{Delivery, Timing, Workload};
 use sockrates_core::schedule::Load;
 use sockrates_loadgen::trial::{self, Addresses};
 use sockrates_server::{Config, Server};
@@ -72,19 +73,96 @@ fn persistent_lanes_allocate_nothing_per_operation() {
     server.stop();
 }
 
+/// Whoever learns of twenty times as many events, or polls fifty times as often, allocates no more for it.
+#[test]
+fn following_news_allocates_nothing_per_event_or_poll() {
+    let server = Server::start(&Config::default()).unwrap();
+    let ready = server.ready();
+    let addresses = Addresses {
+        http: ready.http,
+        tcp: ready.tcp,
+        server_pid: None,
+        network_is_own: false,
+    };
+    let listens = |events_per_second: f64| (events_per_second, Load::Events {});
+    let polls = |interval_ms: u64| (100.0, Load::Interval { interval_ms });
+    for (lane, delivery, few, many) in [
+        (
+            "http1-persistent",
+            Delivery::Sse,
+            listens(50.0),
+            listens(1000.0),
+        ),
+        (
+            "websocket-persistent",
+            Delivery::Push,
+            listens(50.0),
+            listens(1000.0),
+        ),
+        ("http1-persistent", Delivery::ShortPoll, polls(50), polls(1)),
+    ] {
+        let count = |(events_per_second, load): (f64, Load)| {
+            let spec = news(lane, delivery, events_per_second, &load);
+            let (allocations, load) = counted(&spec, addresses);
+            let updates = load.updates.unwrap();
+            assert_eq!((updates.missed, updates.lost), (0, 0));
+            (allocations, updates.received + updates.requests)
+        };
+        let (few, few_done) = count(few);
+        let (many, many_done) = count(many);
+        let more = many_done - few_done;
+        assert!(more > 900, "{lane}, {}: {more}", delivery.name());
+        let growth = few.abs_diff(many);
+        // Beside the start and the end: more slices of the course and more of a histogram's range are in use.
+        assert!(
+            growth < 5 * NOISE,
+            "{lane}, {}: {growth} more for {more} events and polls more",
+            delivery.name()
+        );
+    }
+    server.stop();
+}
+
+fn news(lane: &str, delivery: Delivery, events_per_second: f64, load: &Load) -> TrialSpec {
+    let timing = Timing {
+        warm_up_ms: 0,
+        window_ms: 500,
+        drain_ms: 500,
+        timeout_ms: 5000,
+    };
+    let cell = PlanCell {
+        load: load.clone(),
+        connections: 2,
+        workload: Workload::Updates {
+            delivery,
+            events_per_second,
+            arrivals: Arrivals::Periodic,
+            payload_bytes: 64,
+            topics: 1,
+            updates_per_connection: None,
+        },
+        ..PlanCell::echo(lane.parse().unwrap(), 64, timing)
+    };
+    TrialSpec::alone(cell, Placement::default())
+}
+
 /// Counts the allocations of one trial's thread: start, connections, recorder and all.
-fn allocations(spec: &TrialSpec, addresses: Addresses) -> u64 {
+fn counted(spec: &TrialSpec, addresses: Addresses) -> (u64, trial::Load) {
     std::thread::scope(|scope| {
         let trial = scope.spawn(|| {
             let before = ALLOCATIONS.get();
             let load = trial::run(spec, addresses, &[]).unwrap();
-            let after = ALLOCATIONS.get();
-            let expected = spec.stop_after_operations.unwrap();
-            assert_eq!(load.operations.verified, expected, "{:?}", load.operations);
-            after - before
+            (ALLOCATIONS.get() - before, load)
         });
         trial.join().unwrap()
     })
+}
+
+fn allocations(spec: &TrialSpec, addresses: Addresses) -> u64 {
+    let (allocations, load) = counted(spec, addresses);
+    let expected = spec.stop_after_operations.unwrap();
+    assert_eq!(load.operations.verified, expected, "{:?}", load.operations);
+    allocations
 }
 
 fn spec(lane: &str, load: &Load, operations: u64) -> TrialSpec {
