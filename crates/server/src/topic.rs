@@ -150,19 +150,24 @@ impl Topic {
             Ok(updates) => updates,
             Err(Gone { oldest }) => return Found::Missed { oldest },
         };
-        let (mut parts, mut bytes) = (Vec::new(), 0);
+        // Mostly there is one: then nothing is allocated and nothing copied.
+        let (mut first, mut rest, mut bytes) = (None, Vec::new(), 0);
         for update in updates {
             let part = update.encoded(encoding, &self.name);
             bytes += part.len();
-            if bytes > max_bytes && !parts.is_empty() {
-                break;
+            match first {
+                None => first = Some(part),
+                Some(_) if bytes > max_bytes => break,
+                Some(_) => rest.push(part),
             }
-            parts.push(part);
         }
         drop(history);
-        let count = parts.len() as u64;
+        let Some(first) = first else {
+            return Found::Nothing;
+        };
+        let count = 1 + rest.len() as u64;
         Found::News(News {
-            bytes: join(parts),
+            bytes: join(first, &rest),
             count,
             last: known + count,
         })
@@ -208,13 +213,15 @@ fn frame(topic: &str, line: &[u8]) -> Bytes {
 }
 
 /// Puts parts together; a single one is not copied.
-fn join(mut parts: Vec<Bytes>) -> Bytes {
-    if parts.len() == 1 {
-        return parts.remove(0);
+fn join(first: Bytes, rest: &[Bytes]) -> Bytes {
+    if rest.is_empty() {
+        return first;
     }
-    let mut all = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-    for part in parts {
-        all.extend_from_slice(&part);
+    let length = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
+    let mut all = BytesMut::with_capacity(length);
+    all.extend_from_slice(&first);
+    for part in rest {
+        all.extend_from_slice(part);
     }
     all.freeze()
 }
