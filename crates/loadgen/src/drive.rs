@@ -188,3 +188,5 @@ impl<E: Environment> Shared<E> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod theory;

@@ -20,6 +20,7 @@
 
 mod delays;
 mod equal_lanes;
+mod news;
 mod options;
 mod page;
 mod queues;
@@ -45,7 +46,7 @@ struct Check {
     run: fn(&Options) -> anyhow::Result<Vec<Row>>,
 }
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 9] = [
     Check {
         name: "delays",
         title: "Known delays",
@@ -63,6 +64,12 @@ const CHECKS: [Check; 8] = [
         title: "Queues with a formula",
         text: queues::TEXT,
         run: queues::check,
+    },
+    Check {
+        name: "news",
+        title: "Polls, by their theory",
+        text: news::TEXT,
+        run: news::check,
     },
     Check {
         name: "simulated-lanes",
