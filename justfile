@@ -50,6 +50,10 @@ validate:
 client-cost *arguments: build
     scripts/client-cost {{arguments}}
 
+# Count the server's instructions for one delivered copy of an event or message
+delivery-cost: build
+    scripts/delivery-cost
+
 # Delete all runs but one named reference
 clean-results:
     find bench-results -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md ! -name .gitignore -exec rm -rf {} +

@@ -107,12 +107,12 @@ fn cells(row: &Row) -> [&str; 7] {
 /// Lane names to the left, values to the right, ranges beside their values; headings stand above the ranges.
 fn line(text: &mut String, cells: [&str; 7]) {
     let [lane, rate, p50, p50_range, p99, p99_range, ratio] = cells;
-    let lane: String = lane.chars().take(24).collect();
+    let lane: String = lane.chars().take(23).collect();
     let wide = if p50.is_empty() {
-        format!("  {lane:<24}{rate:>11}   {p50_range:<25}{p99_range:>4}{ratio:>31}")
+        format!("  {lane:<23}{rate:>12}   {p50_range:<25}{p99_range:>4}{ratio:>31}")
     } else {
         format!(
-            "  {lane:<24}{rate:>11}{p50:>10} {p50_range:<17}{p99:>10} {p99_range:<17}{ratio:>7}"
+            "  {lane:<23}{rate:>12}{p50:>10} {p50_range:<17}{p99:>10} {p99_range:<17}{ratio:>7}"
         )
     };
     let wide: String = wide.trim_end().chars().take(COLUMNS).collect();

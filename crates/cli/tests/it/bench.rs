@@ -226,3 +226,35 @@ fn chats_games_and_news_are_measured_without_a_fault() {
         }
     }
 }
+
+/// A million events a second of a thousand bytes each are more than an unoptimised server can make: their ages are shown,
+/// with what they are.
+#[test]
+fn a_publisher_that_cannot_keep_up_is_flagged() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flood.toml");
+    let text = r#"
+        name = "flood"
+        question = "Is it said?"
+        analysis = "None."
+        lanes = ["websocket-persistent"]
+        connections = [1]
+        workload = { kind = "updates", delivery = "push", events_per_second = 1000000.0, payload_bytes = 1000 }
+        load = { model = "events" }
+        timing = { warm_up_ms = 100, window_ms = 500, drain_ms = 100 }
+    "#;
+    sockrates_core::files::write_whole(&file, text.as_bytes()).unwrap();
+    let results = folder.path().join("results");
+    let output = sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .output()
+        .unwrap();
+    let summary = json(&results.join("latest/summary.json"));
+    let flags = &summary["cells"][0]["flags"];
+    assert_eq!(flags["publisher_overloaded"], 1, "{}", stderr(&output));
+    let report = std::fs::read_to_string(results.join("latest/report.md")).unwrap();
+    assert!(report.contains("the server published later and later"));
+}

@@ -1,5 +1,6 @@
 //! Queues whose waiting times are known by formula.
 
+use anyhow::Context;
 use rand::Rng;
 use sockrates_core::plan::Cell;
 use sockrates_core::record::{Measurement, Metric};
@@ -14,11 +15,12 @@ use crate::trials::{self, mean, quantile};
 pub(crate) const TEXT: &str = "\
 Requests that come at random to one server queue, and how long is known since A. K. Erlang (1909) and C. D. Crommelin\n\
 (1932). The server burns 1 ms per request: drawn from an exponential distribution (the queue called *M/M/1*) or always the\n\
-same (*M/D/1*). Requests come at such a rate that the server is busy half of the time. The formula speaks of the long run;\n\
-the *recursion* follows the very same arrivals and burnt times one by one through an ideal queue, and so knows the luck of\n\
-this one run. The mean, p50 and p90 are judged by the formula. The p99 is judged by the recursion, because in a run of a\n\
-minute the formula's own sampling error at p99 is as large as what is tested. Both add what a request costs outside of the\n\
-queue.";
+same (*M/D/1*). Requests come at such a rate that the server is busy about half of the time; how long it is busy with a\n\
+request, the burn and all else, is the CPU time that the kernel counted for it in the same trial. The formula speaks of the\n\
+long run; the *recursion* follows the very same arrivals and burnt times one by one through an ideal queue, and so knows\n\
+the luck of this one run. Mean, p50 and p90 are judged by the formula, but for the p50 of M/D/1: half of its requests do\n\
+not wait at all, and just there its formula bends. The p99 is judged by the recursion, because in a run of a minute the\n\
+formula's own sampling error at p99 is as large as what is tested. Both add what a request costs outside of the queue.";
 
 const BURN_NS: f64 = 1e6;
 const UTILISATION: f64 = 0.5;
@@ -35,14 +37,6 @@ enum Law {
     Constant,
 }
 
-/// The costs that no burn brings.
-struct Extra {
-    /// What the server spends on a request besides the burn.
-    server_ns: f64,
-    /// What a request takes beyond the server, without a queue.
-    outside_ns: f64,
-}
-
 /// The times of a queue.
 struct Times {
     mean: f64,
@@ -51,37 +45,30 @@ struct Times {
 
 pub(crate) fn check(options: &Options) -> anyhow::Result<Vec<Row>> {
     let window_ms = options.choose(60_000, 10_000);
-    let extra = extra(options)?;
+    let idle = idle(options)?;
+    let idle_ns = trials::server_cpu(&idle)?;
+    // What a request takes beyond the server, without a queue.
+    let outside_ns = (quantile(&idle, Metric::ResponseTime, 0.5) - idle_ns).max(0.0);
     println!(
         "  server {} besides the burn, {} outside",
-        units::time(extra.server_ns),
-        units::time(extra.outside_ns)
+        units::time(idle_ns),
+        units::time(outside_ns)
     );
+    let rate = UTILISATION * 1e9 / (BURN_NS + idle_ns);
     let mut rows = Vec::new();
     for law in [Law::Exponential, Law::Constant] {
-        rows.extend(check_law(law, &extra, window_ms, options)?);
+        let cell = cell(rate, window_ms)?;
+        rows.extend(check_law(law, &cell, outside_ns, options)?);
     }
     Ok(rows)
 }
 
-/// Measures the costs beside the burn: the server's from the rate it can work at without a pause, the others from what an
-/// operation takes when nothing queues, while the server sleeps between two of them for as long as it will later.
-fn extra(options: &Options) -> anyhow::Result<Extra> {
+/// Measures what an operation takes when nothing queues, while the server sleeps between two of them for as long as it will
+/// later: one that has slept needs twice the time of one that is warm.
+fn idle(options: &Options) -> anyhow::Result<Measurement> {
     let window_ms = options.choose(10_000, 3000);
-    let busy = Cell {
-        load: Load::Closed {},
-        ..cell(0.0, window_ms)?
-    };
-    let busy = trials::measure(&trials::spec(busy, &["--burn", CONSTANT])?)?;
-    let idle = cell(UTILISATION * 1e9 / BURN_NS, window_ms)?;
-    let idle = trials::measure(&trials::spec(idle, &[])?)?;
-    let each_ns = busy.spans.window_ns() as f64 / busy.operations.verified as f64;
-    let server_ns = (each_ns - BURN_NS).max(0.0);
-    let floor_ns = quantile(&idle, Metric::ResponseTime, 0.5);
-    Ok(Extra {
-        server_ns,
-        outside_ns: (floor_ns - server_ns).max(0.0),
-    })
+    let cell = cell(UTILISATION * 1e9 / BURN_NS, window_ms)?;
+    trials::measure(&trials::spec(cell, &[])?)
 }
 
 const CONSTANT: &str = "http1=1000000";
@@ -98,46 +85,37 @@ fn cell(rate_per_second: f64, window_ms: u32) -> anyhow::Result<Cell> {
 
 fn check_law(
     law: Law,
-    extra: &Extra,
-    window_ms: u32,
+    cell: &Cell,
+    outside_ns: f64,
     options: &Options,
 ) -> anyhow::Result<Vec<Row>> {
-    let service_ns = BURN_NS + extra.server_ns;
-    let rate = UTILISATION * 1e9 / service_ns;
     let (name, burn) = match law {
         Law::Exponential => ("M/M/1", EXPONENTIAL),
         Law::Constant => ("M/D/1", CONSTANT),
     };
-    let cell = cell(rate, window_ms)?;
     let measured = trials::measure(&trials::spec(cell.clone(), &["--burn", burn])?)?;
-    let by_formula = formula(law, service_ns).plus(extra.outside_ns);
-    let by_recursion = recursion(law, &cell, extra.server_ns).plus(extra.outside_ns);
+    let service_ns = trials::server_cpu(&measured)?;
+    let offered = cell.load.offered_per_second(CONNECTIONS);
+    let utilisation = offered.context("an open load")? * service_ns / 1e9;
+    let by_formula = formula(law, service_ns, utilisation).plus(outside_ns);
+    let by_recursion = recursion(law, cell, service_ns).plus(outside_ns);
     let tolerance = options.choose(TOLERANCE, QUICK_TOLERANCE);
-    let mut rows = compare(
+    let formula = compare(
         &format!("{name}, formula"),
         &by_formula,
         &measured,
         tolerance,
     );
     let recursion = format!("{name}, recursion");
-    let mut others = compare(&recursion, &by_recursion, &measured, TOLERANCE);
-    let p99 = others.pop();
-    rows = shown_from(rows, QUANTILES.len());
-    rows.extend(shown_from(others, 0));
-    rows.extend(p99);
-    Ok(rows)
-}
-
-/// Leaves the first rows to be judged; the others are shown.
-fn shown_from(rows: Vec<Row>, judged: usize) -> Vec<Row> {
-    let show = |(index, row): (usize, Row)| {
-        if index < judged {
-            row
-        } else {
-            row.only_shown()
-        }
+    let recursion = compare(&recursion, &by_recursion, &measured, TOLERANCE);
+    let judged = |rows: Vec<Row>, judged: [bool; 4]| {
+        let rows = rows.into_iter().zip(judged);
+        rows.map(|(row, is_judged)| if is_judged { row } else { row.only_shown() })
     };
-    rows.into_iter().enumerate().map(show).collect()
+    let is_smooth = matches!(law, Law::Exponential);
+    let formula = judged(formula, [true, is_smooth, true, false]);
+    let recursion = judged(recursion, [false, false, false, true]);
+    Ok(formula.chain(recursion).collect())
 }
 
 /// Compares the mean and then the quantiles.
@@ -166,29 +144,29 @@ impl Times {
     }
 }
 
-/// Returns the long run's response times at this mean service time.
-fn formula(law: Law, service_ns: f64) -> Times {
+/// Returns the long run's response times at this mean service time and utilisation.
+fn formula(law: Law, service_ns: f64, utilisation: f64) -> Times {
     match law {
         Law::Exponential => {
-            let mean = service_ns / (1.0 - UTILISATION);
+            let mean = service_ns / (1.0 - utilisation);
             Times {
                 mean,
                 quantiles: QUANTILES.map(|p| -mean * (1.0 - p).ln()),
             }
         }
         Law::Constant => Times {
-            mean: service_ns * (1.0 + UTILISATION / (2.0 * (1.0 - UTILISATION))),
-            quantiles: QUANTILES.map(|p| service_ns * (1.0 + crommelin_quantile(p))),
+            mean: service_ns * (1.0 + utilisation / (2.0 * (1.0 - utilisation))),
+            quantiles: QUANTILES.map(|p| service_ns * (1.0 + crommelin_quantile(p, utilisation))),
         },
     }
 }
 
 /// Returns the p-quantile of the wait in an M/D/1 queue, in service times.
-fn crommelin_quantile(p: f64) -> f64 {
+fn crommelin_quantile(p: f64, utilisation: f64) -> f64 {
     let (mut low, mut high) = (0.0, 20.0);
     for _ in 0..60 {
         let middle = f64::midpoint(low, high);
-        if crommelin(middle) < p {
+        if crommelin(middle, utilisation) < p {
             low = middle;
         } else {
             high = middle;
@@ -199,33 +177,36 @@ fn crommelin_quantile(p: f64) -> f64 {
 
 /// Returns the probability that a wait in an M/D/1 queue is at most `time` service times. Its terms have both signs:
 /// beyond some thirty service times they would cancel too many digits.
-fn crommelin(time: f64) -> f64 {
+fn crommelin(time: f64, utilisation: f64) -> f64 {
     let mut sum = 0.0;
     let mut begun = 0_u32;
     while f64::from(begun) <= time {
-        let x = UTILISATION * (time - f64::from(begun));
+        let x = utilisation * (time - f64::from(begun));
         let term: f64 = (1..=begun).map(|k| -x / f64::from(k)).product();
         sum += term * x.exp();
         begun += 1;
     }
-    (1.0 - UTILISATION) * sum
+    (1.0 - utilisation) * sum
 }
 
 /// Follows the trial's own arrivals and the server's own draws through an ideal queue, one by one (D. V. Lindley, 1952).
-fn recursion(law: Law, cell: &Cell, extra_ns: f64) -> Times {
+/// What a request needs beside its burn is what the mean of all of them needs.
+fn recursion(law: Law, cell: &Cell, service_ns: f64) -> Times {
     let warm_up_ns = u64::from(cell.timing.warm_up_ms) * 1_000_000;
     let length_ns = warm_up_ns + u64::from(cell.timing.window_ms) * 1_000_000;
     let arrivals = schedule::arrivals(&cell.load, cell.connections, length_ns, 1, 0);
     // The stream that a server's first worker draws from, with the default seed.
     let mut random = seed::stream(0, "burn http1", 0);
+    let mut draw = || match law {
+        Law::Exponential => -(1.0 - random.random::<f64>()).ln() * BURN_NS,
+        Law::Constant => BURN_NS,
+    };
+    let burns: Vec<f64> = arrivals.iter().map(|_| draw()).collect();
+    let extra_ns = service_ns - burns.iter().sum::<f64>() / burns.len() as f64;
     let mut free_ns = 0.0_f64;
     let mut times = Vec::new();
-    for arrival in arrivals {
+    for (arrival, burn_ns) in arrivals.iter().zip(burns) {
         let at_ns = arrival.at_ns as f64;
-        let burn_ns = match law {
-            Law::Exponential => -(1.0 - random.random::<f64>()).ln() * BURN_NS,
-            Law::Constant => BURN_NS,
-        };
         free_ns = free_ns.max(at_ns) + burn_ns + extra_ns;
         if arrival.at_ns >= warm_up_ns {
             times.push(free_ns - at_ns);

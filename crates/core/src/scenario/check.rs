@@ -342,4 +342,49 @@ mod tests {
             .contains("window_ms")
         );
     }
+
+    #[test]
+    fn impossible_ways_of_learning_of_events_name_their_field() {
+        const WAYS: &str = r#"
+            name = "tiny"
+            question = "Does it parse?"
+            analysis = "It should."
+            connections = [2]
+            workload = { kind = "updates", events_per_second = 1.0, payload_bytes = 64 }
+            [[deliveries]]
+            delivery = "short-poll"
+            intervals_ms = [100]
+            lanes = ["http1-persistent"]
+            [[deliveries]]
+            delivery = "push"
+            lanes = ["websocket-persistent"]
+        "#;
+        Scenario::parse(WAYS).unwrap();
+        let error = |from: &str, to: &str| {
+            assert!(WAYS.contains(from));
+            let parsed = Scenario::parse(&WAYS.replacen(from, to, 1));
+            parsed.unwrap_err().to_string()
+        };
+        for (from, to, told) in [
+            ("[100]", "[0]", "interval"),
+            ("[100]", "[]", "`deliveries.intervals_ms`"),
+            ("[100]", "[100, 100]", "twice"),
+            ("intervals_ms = [100]", "", "`deliveries.intervals_ms`"),
+            (
+                "events_per_second = 1.0",
+                "events_per_second = 0.0",
+                "events_per_second",
+            ),
+            (
+                "events_per_second = 1.0",
+                "events_per_second = 1e9",
+                "events_per_second",
+            ),
+            ("\"websocket-persistent\"", "\"http1-persistent\"", "push"),
+            ("\"push\"", "\"pigeon\"", "pigeon"),
+        ] {
+            let message = error(from, to);
+            assert!(message.contains(told), "{to}: {message}");
+        }
+    }
 }
