@@ -4,13 +4,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sockrates_core::plan::Plan;
 use sockrates_core::profile;
+use sockrates_core::scenario::Delivery;
 use sockrates_core::units;
 use sockrates_loadgen::registry;
 
 use crate::exit::Failure;
 use crate::output;
 
-/// List lanes, workloads, scenarios, profiles or charts.
+/// List profiles, scenarios, lanes, workloads, deliveries or charts.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// What to list; everything when left out
@@ -27,6 +28,7 @@ enum Kind {
     Scenarios,
     Lanes,
     Workloads,
+    Deliveries,
     Charts,
 }
 
@@ -95,12 +97,23 @@ fn entries(kind: Kind) -> Vec<Entry> {
                 ("echo", "send a payload, expect the same bytes back"),
                 (
                     "updates",
-                    "learn of events that the server publishes, by short polling",
+                    "learn of events that the server publishes, in one of the deliveries below",
+                ),
+                (
+                    "fanout",
+                    "chat: send to a room, and get a copy of what its members send",
+                ),
+                (
+                    "duplex",
+                    "play: send inputs, and get the game's snapshots at each tick",
                 ),
             ];
             all.map(|(name, summary)| entry((name.to_owned(), summary.to_owned())))
                 .into()
         }
+        Kind::Deliveries => Delivery::ALL
+            .map(|delivery| entry((delivery.name().to_owned(), delivery.summary().to_owned())))
+            .into(),
         Kind::Charts => sockrates_report::charts()
             .map(|(name, question)| entry((name.to_owned(), question.to_owned())))
             .collect(),

@@ -202,6 +202,19 @@ pub enum Delivery {
 }
 
 impl Delivery {
+    /// All of them, in the order in which people come to them.
+    pub const ALL: [Self; 4] = [Self::ShortPoll, Self::LongPoll, Self::Sse, Self::Push];
+
+    /// Describes it in a phrase.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::ShortPoll => "ask at intervals, and get what is new",
+            Self::LongPoll => "ask, be answered when there is news, ask again",
+            Self::Sse => "ask once, and read a reply that does not end (server-sent events)",
+            Self::Push => "be sent messages over a WebSocket",
+        }
+    }
+
     /// Returns the delivery's name, as in scenario files.
     pub const fn name(self) -> &'static str {
         match self {

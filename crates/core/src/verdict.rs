@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::FailureKind;
 use crate::histogram::Histogram;
 use crate::record::{Measurement, Metric, Outcome, Pacing, TrialRecord};
-use crate::scenario::Wait;
+use crate::scenario::{Wait, Workload};
 use crate::schedule::Load;
 use crate::surroundings::Surroundings;
 
@@ -20,6 +20,8 @@ pub const LAG_TARGET_BLOCKING_NS: u64 = 60_000;
 pub const LAG_TARGET_SPIN_NS: u64 = 25_000;
 /// A blocking client busier than this is the limit of what it measures.
 pub const CLIENT_LIMITED_SHARE: f64 = 0.85;
+/// A client that needs more than this share of the p99 of an event's age to read all copies of the event makes that age.
+pub const CROWDED_SHARE: f64 = 0.5;
 /// Less than this share of the offered operations verified in an open load: the rate was not sustained.
 pub const SUSTAINED_SHARE: f64 = 0.99;
 /// In a closed loop, connections = throughput x cycle time (J. D. C. Little, 1961). The time between two cycles, which
@@ -189,7 +191,9 @@ impl Flag {
             Self::LateSchedule => {
                 "the generator was late by more than its target at the 99th percentile"
             }
-            Self::ClientLimited => "the client was the limit: throughput is a lower bound",
+            Self::ClientLimited => {
+                "the client was the limit: throughput is a lower bound, and ages of news are upper bounds"
+            }
             Self::SharedCpu => "client and server shared a CPU",
             Self::Clamped => "some times were longer than 60 s and counted as 60 s",
             Self::ConnectionsDropped => {
@@ -281,7 +285,7 @@ pub fn flags(record: &TrialRecord) -> Vec<Flag> {
         (Flag::NotSustained, is_not_sustained(record, measurement)),
         (Flag::Overloaded, is_overloaded(measurement)),
         (Flag::LateSchedule, is_late(record, measurement)),
-        (Flag::ClientLimited, is_client_limited(record)),
+        (Flag::ClientLimited, is_client_limited(record, measurement)),
         (Flag::NewsLost, bad_news(measurement) > 0),
         (
             Flag::PublisherOverloaded,
@@ -457,10 +461,33 @@ pub fn client_busy_share(record: &TrialRecord) -> Option<f64> {
     (cell.wait == Wait::Blocking).then(|| measurement.client.cpu_ns() as f64 / wall_ns / cpus)
 }
 
-fn is_client_limited(record: &TrialRecord) -> bool {
+fn is_client_limited(record: &TrialRecord, measurement: &Measurement) -> bool {
     // An open load's throughput is the offered one; its client is judged by its lag.
     let is_closed = record.spec.cell.load == Load::Closed {};
     is_closed && client_busy_share(record).is_some_and(|share| share > CLIENT_LIMITED_SHARE)
+        || is_crowded(record, measurement)
+}
+
+/// Says whether copies that come all at once wait for the client rather than for the server: reading them takes it a
+/// large part of the time that the last of them is late.
+fn is_crowded(record: &TrialRecord, measurement: &Measurement) -> bool {
+    let cell = &record.spec.cell;
+    let (copies, age) = match &cell.workload {
+        workload @ Workload::Updates { topics, .. } if workload.listens() => {
+            (cell.connections / topics.max(&1), Metric::Staleness)
+        }
+        Workload::Fanout { .. } => {
+            let members = cell.workload.room_members(cell.connections);
+            (members.unwrap_or(1), Metric::Delivery)
+        }
+        _ => return false,
+    };
+    let read = measurement.operations.verified + measurement.warm_up.verified;
+    let each_ns = measurement.client.cpu_ns() as f64 / read.max(1) as f64;
+    let cpus = record.spec.placement.client_cpus.len().max(1) as f64;
+    let ages = measurement.histograms.get(&age);
+    let late_ns = ages.map_or(0, |ages| ages.quantile_unchecked_ns(0.99)) as f64;
+    copies > 1 && each_ns * f64::from(copies) / cpus > late_ns * CROWDED_SHARE
 }
 
 fn is_not_sustained(record: &TrialRecord, measurement: &Measurement) -> bool {

@@ -7,6 +7,7 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Wait;
+use sockrates_core::schedule::Load;
 use sockrates_core::summary::{Interval, MetricSummary, Qualifier, Unit};
 use sockrates_core::verdict::{self, Flag};
 
@@ -80,7 +81,8 @@ fn throughput(cell: &CellView<'_>) -> MetricSummary {
     let is_limited =
         |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
     let limited = cell.valid.iter().filter(is_limited).count();
-    let qualifier = qualifier(limited * 2 > cell.valid.len());
+    let is_bound = limited * 2 > cell.valid.len() && cell.cell.load == Load::Closed {};
+    let qualifier = qualifier(is_bound);
     over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
 }
 

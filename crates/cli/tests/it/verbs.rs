@@ -139,6 +139,8 @@ fn list_shows_everything_and_speaks_json() {
         "websocket-per-request",
         "updates",
         "throughput",
+        "duplex",
+        "long-poll",
     ] {
         assert!(text.contains(word), "{word}:\n{text}");
     }
@@ -148,6 +150,17 @@ fn list_shows_everything_and_speaks_json() {
         .success();
     let lanes: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!(lanes.as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn every_workload_that_is_measured_is_listed() {
+    let output = sockrates().args(["list", "workloads"]).assert().success();
+    let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    for scenario in sockrates_core::profile::scenarios() {
+        let name = scenario.workload.name();
+        let is_listed = text.lines().any(|line| line.trim_start().starts_with(name));
+        assert!(is_listed, "{name}:\n{text}");
+    }
 }
 
 #[test]

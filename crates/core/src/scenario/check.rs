@@ -380,7 +380,6 @@ mod tests {
                 "events_per_second = 1e9",
                 "events_per_second",
             ),
-            ("\"websocket-persistent\"", "\"http1-persistent\"", "push"),
             ("\"push\"", "\"pigeon\"", "pigeon"),
         ] {
             let message = error(from, to);

@@ -234,3 +234,21 @@ fn bad_news_and_an_overloaded_publisher_are_outcomes() {
     server.unwrap().publisher_lag_last_ns += 1;
     assert_eq!(of_news(&record), [Flag::PublisherOverloaded]);
 }
+
+#[test]
+fn a_client_that_reads_a_crowd_of_copies_is_the_limit() {
+    let mut record: TrialRecord = load(3);
+    let is_limited = |record: &TrialRecord| verdict::flags(record).contains(&Flag::ClientLimited);
+    let measured = record.measurement.as_mut().unwrap();
+    // Three listeners of one topic, of whom each sees what it sees after 100 ms.
+    let mut ages = sockrates_core::histogram::Histogram::new();
+    (0..100).for_each(|_| ages.record(100_000_000));
+    measured.histograms.insert(Metric::Staleness, ages);
+    let read = measured.operations.verified + measured.warm_up.verified;
+    // To read three copies takes 48 ms, and then 54 ms.
+    measured.client.cpu_system_ns = 0;
+    measured.client.cpu_user_ns = read * 16_000_000;
+    assert!(!is_limited(&record));
+    record.measurement.as_mut().unwrap().client.cpu_user_ns = read * 18_000_000;
+    assert!(is_limited(&record));
+}
