@@ -203,7 +203,7 @@ impl Flag {
             Self::Retransmitted => "segments were sent again, which loopback does not need",
             Self::NagleStall => "operations waited 40 or 200 ms for delayed acknowledgements",
             Self::NewsLost => {
-                "events were missed, lost, repeated, out of order or wrong: counted, and not in the times"
+                "events were missed, lost, repeated, out of order or wrong, which no way of learning of them allows"
             }
             Self::PublisherOverloaded => {
                 "the server published later and later: the rate of events is beyond what it can make"
@@ -469,7 +469,7 @@ fn is_client_limited(record: &TrialRecord, measurement: &Measurement) -> bool {
 }
 
 /// Says whether copies that come all at once wait for the client rather than for the server: reading them takes it a
-/// large part of the time that the last of them is late.
+/// large part of the time that the last of them is late. What a spinning client needs to read is not known.
 fn is_crowded(record: &TrialRecord, measurement: &Measurement) -> bool {
     let cell = &record.spec.cell;
     let (copies, age) = match &cell.workload {
@@ -487,7 +487,8 @@ fn is_crowded(record: &TrialRecord, measurement: &Measurement) -> bool {
     let cpus = record.spec.placement.client_cpus.len().max(1) as f64;
     let ages = measurement.histograms.get(&age);
     let late_ns = ages.map_or(0, |ages| ages.quantile_unchecked_ns(0.99)) as f64;
-    copies > 1 && each_ns * f64::from(copies) / cpus > late_ns * CROWDED_SHARE
+    let is_known = cell.wait == Wait::Blocking && copies > 1;
+    is_known && each_ns * f64::from(copies) / cpus > late_ns * CROWDED_SHARE
 }
 
 fn is_not_sustained(record: &TrialRecord, measurement: &Measurement) -> bool {

@@ -251,4 +251,6 @@ fn a_client_that_reads_a_crowd_of_copies_is_the_limit() {
     assert!(!is_limited(&record));
     record.measurement.as_mut().unwrap().client.cpu_user_ns = read * 18_000_000;
     assert!(is_limited(&record));
+    record.spec.cell.wait = sockrates_core::scenario::Wait::Spin;
+    assert!(!is_limited(&record), "it is always busy");
 }
