@@ -17,7 +17,7 @@ const DETECTION_POWER: f64 = 0.9;
 const TAIL_SAMPLES: f64 = 20.0;
 
 /// What every lane is compared with: the protocol most people come from, with its connection kept; and the floor.
-pub(crate) const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
+const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
 
 /// What many ways of learning of events are compared with.
 pub(crate) const PUSH: &str = "websocket-persistent";
@@ -110,12 +110,7 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
         if point.cell().operations.is_some() || !point.has_data() {
             continue;
         }
-        let references = if point.has_several_ways() {
-            &[PUSH][..]
-        } else {
-            &REFERENCES
-        };
-        for reference in references.iter().filter_map(|name| point.lane(name)) {
+        for reference in references(point).iter().filter_map(|name| point.lane(name)) {
             for cell in &point.cells {
                 if cell.cell.id == reference.cell.id || !cell.has_data() {
                     continue;
@@ -135,6 +130,15 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
         }
     }
     comparisons
+}
+
+/// Returns the lanes with which the others of a load point are compared.
+pub(crate) fn references(point: &LoadPoint<'_>) -> &'static [&'static str] {
+    if point.has_several_ways() {
+        &[PUSH]
+    } else {
+        &REFERENCES
+    }
 }
 
 /// Returns the numbers by which the lanes of a load point are compared.

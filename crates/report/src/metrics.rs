@@ -37,6 +37,18 @@ pub(crate) fn name(metric: Metric, ending: &str) -> String {
     format!("{}_{ending}", metric.name())
 }
 
+/// Returns the unit of a number by its name.
+pub(crate) fn unit(name: &str) -> Unit {
+    match name {
+        THROUGHPUT | CAPACITY => Unit::OperationsPerSecond,
+        CPU | SERVER_CPU | CLIENT_CPU => Unit::CpuNsPerOperation,
+        CLIENT_SECOND_CPU => Unit::CpuNsPerSecond,
+        CLIENT_SECOND_BYTES => Unit::BytesPerSecond,
+        CLIENT_SECOND_REQUESTS => Unit::RequestsPerSecond,
+        _ => Unit::Ns,
+    }
+}
+
 /// Computes every number of a cell. A cell without a valid trial has none.
 pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
     let mut metrics = BTreeMap::new();
@@ -49,10 +61,10 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
             metrics.insert(name.to_owned(), cpu);
         }
     }
-    for (name, unit) in [
-        (CLIENT_SECOND_CPU, Unit::CpuNsPerSecond),
-        (CLIENT_SECOND_BYTES, Unit::BytesPerSecond),
-        (CLIENT_SECOND_REQUESTS, Unit::RequestsPerSecond),
+    for name in [
+        CLIENT_SECOND_CPU,
+        CLIENT_SECOND_BYTES,
+        CLIENT_SECOND_REQUESTS,
     ] {
         let values: Vec<_> = cell
             .valid
@@ -60,7 +72,7 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
             .filter_map(|trial| of_trial(trial, name))
             .collect();
         if let Some(value) = median(&values) {
-            let summary = over_trials(Some(value), &values, Qualifier::Equal, unit);
+            let summary = over_trials(Some(value), &values, Qualifier::Equal, unit(name));
             metrics.insert(name.to_owned(), summary);
         }
     }

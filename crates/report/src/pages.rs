@@ -6,6 +6,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, Output, State, context, escape_formatter};
 
 use crate::story::Story;
+use crate::text;
 
 /// Renders `report.md`.
 pub(crate) fn markdown(story: &Story) -> Result<String, Error> {
@@ -45,27 +46,8 @@ fn markdown_formatter(
     value: &Value,
 ) -> Result<(), Error> {
     match value.as_str() {
-        Some(text) if !value.is_safe() => Ok(out.write_str(&escaped_markdown(text))?),
+        Some(words) if !value.is_safe() => Ok(out.write_str(&text::escaped_markdown(words))?),
         _ if value.is_safe() || value.is_number() => Ok(write!(out, "{value}")?),
         _ => escape_formatter(out, state, value),
     }
-}
-
-/// Keeps a text from being anything but text: no markup, no tag, no new table cell.
-fn escaped_markdown(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '&' => escaped.push_str("&amp;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '$' => {
-                escaped.push('\\');
-                escaped.push(c);
-            }
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

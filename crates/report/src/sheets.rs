@@ -11,7 +11,7 @@ use sockrates_core::summary::{
 use sockrates_core::units;
 
 use crate::finding::with_interval;
-use crate::metrics::{CLIENT_CPU, CLIENT_SECOND_CPU, CPU, SERVER_CPU};
+use crate::metrics::{self, CLIENT_CPU, CPU, SERVER_CPU};
 use crate::text;
 use crate::view::{CellView, View};
 
@@ -36,7 +36,7 @@ pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Sheet> {
         demand(summary),
         capacity(view),
         news::news(view, summary),
-        news::polling(summary),
+        news::polling(view, summary),
         news::rooms(view, summary),
         news::room_fits(summary),
         news::games(view, summary),
@@ -56,7 +56,7 @@ fn primary(summary: &Summary) -> Sheet {
             text::line(&found.metric),
             interval(found.ratio.as_ref()),
             found.difference.map_or_else(none, |difference| {
-                unit_interval(&difference, unit_of(&found.metric))
+                unit_interval(&difference, metrics::unit(&found.metric))
             }),
             p(found.p_adjusted.unwrap_or(found.p_value)),
             found
@@ -137,7 +137,7 @@ fn above_floor(summary: &Summary) -> Sheet {
                 ),
                 text::line(&found.metric),
                 text::line(lane),
-                unit_interval(above, unit_of(&found.metric)),
+                unit_interval(above, metrics::unit(&found.metric)),
             ]
         })
     });
@@ -353,15 +353,6 @@ fn unit_interval(estimate: &Estimate, unit: Unit) -> String {
         write(estimate.low),
         write(estimate.high)
     )
-}
-
-fn unit_of(metric: &str) -> Unit {
-    match metric {
-        "throughput" | "capacity" => Unit::OperationsPerSecond,
-        CLIENT_SECOND_CPU => Unit::CpuNsPerSecond,
-        cpu if cpu.contains("cpu") => Unit::CpuNsPerOperation,
-        _ => Unit::Ns,
-    }
 }
 
 fn lane(id: &str) -> String {

@@ -8,9 +8,8 @@ use crate::dataset::Dataset;
 use crate::finding;
 use crate::numbers::{self, Row, Table};
 use crate::story;
+use crate::text::{COLUMNS, paragraph};
 use crate::view::View;
-
-const COLUMNS: usize = 100;
 
 /// Tells a run in plain text: the finding, what to know about it, and the key numbers.
 pub fn terminal(dataset: &Dataset, summary: &Summary) -> String {
@@ -117,23 +116,4 @@ fn line(text: &mut String, cells: [&str; 7]) {
     };
     let wide: String = wide.trim_end().chars().take(COLUMNS).collect();
     writeln!(text, "{wide}").expect("writing to a string cannot fail");
-}
-
-/// Breaks a text into lines, the second and later ones indented.
-fn paragraph(text: &mut String, words: &str, indent: &str) {
-    let mut width = 0;
-    for word in words.split_whitespace() {
-        let length = word.chars().count();
-        if width > 0 && width + 1 + length > COLUMNS {
-            text.push('\n');
-            text.push_str(indent);
-            width = indent.len();
-        } else if width > 0 {
-            text.push(' ');
-            width += 1;
-        }
-        text.push_str(word);
-        width += length;
-    }
-    text.push('\n');
 }

@@ -10,6 +10,8 @@ use sockrates_core::verdict::Flag;
 
 /// What stands where there is no number.
 pub(crate) const NONE: &str = "–";
+/// How wide text on a terminal may be.
+pub(crate) const COLUMNS: usize = 100;
 /// Longer texts from files are cut.
 const MAX_CHARS: usize = 400;
 
@@ -185,4 +187,42 @@ pub(crate) fn sentence_list(parts: &[String]) -> String {
         [one] => one.clone(),
         [head @ .., last] => format!("{} and {last}", head.join(", ")),
     }
+}
+
+/// Keeps a text from being anything but text: no markup, no tag, no new table cell.
+pub(crate) fn escaped_markdown(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '$' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Breaks a text into lines, the second and later ones indented.
+pub(crate) fn paragraph(text: &mut String, words: &str, indent: &str) {
+    let mut width = 0;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if width > 0 && width + 1 + length > COLUMNS {
+            text.push('\n');
+            text.push_str(indent);
+            width = indent.len();
+        } else if width > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(word);
+        width += length;
+    }
+    text.push('\n');
 }

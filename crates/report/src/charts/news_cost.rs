@@ -60,7 +60,7 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
     let panels: Vec<_> = PRICES
         .iter()
         .map(|price| (price, ways(point, price)))
-        .filter(|(_, ways)| ways.len() > 1)
+        .filter(|(_, ways)| ways.len() > 1 && ways.iter().any(|way| !way.is_free()))
         .collect();
     if panels.is_empty() {
         return None;
@@ -96,12 +96,17 @@ fn ways<'a>(point: &LoadPoint<'a>, price: &Price) -> Vec<Way<'a>> {
         Some(Way {
             cell,
             staleness: cell.median_and_range(Metric::Staleness)?,
-            // A stream that asked once, long ago, has no requests to show on a logarithmic scale.
             price: around(median(&prices)?, &prices),
         })
-        .filter(|way| way.price.0 > 0.0)
     };
     point.cells.iter().filter_map(way).collect()
+}
+
+impl Way<'_> {
+    /// A stream that asked once, ahead of the load, costs no requests: a logarithmic scale has no place for that.
+    fn is_free(&self) -> bool {
+        self.price.1 <= 0.0
+    }
 }
 
 fn around(value: f64, trials: &[f64]) -> (f64, f64, f64) {
@@ -132,7 +137,14 @@ fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
     layout::y_axis(scene, frame, &y, price.label, 40.0);
     layout::x_axis(scene, frame, &x, time_label, 80.0);
     layout::x_title(scene, frame, "staleness, p50");
-    let place = |way: &Way<'_>| (x.place(way.staleness.1), y.place(way.price.1));
+    let place = |way: &Way<'_>| {
+        let price = if way.is_free() {
+            frame.bottom
+        } else {
+            y.place(way.price.1)
+        };
+        (x.place(way.staleness.1), price)
+    };
     join(scene, ways, place);
     let mut labels = Vec::new();
     for way in ways {
@@ -142,12 +154,15 @@ fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
             (x.place(way.staleness.0), at.1),
             (x.place(way.staleness.2), at.1),
         ];
-        let along = vec![(at.0, y.place(way.price.0)), (at.0, y.place(way.price.2))];
         scene.line(across, look.ink, 1.2, Dash::Solid);
-        scene.line(along, look.ink, 1.2, Dash::Solid);
+        if way.price.0 > 0.0 {
+            let along = vec![(at.0, y.place(way.price.0)), (at.0, y.place(way.price.2))];
+            scene.line(along, look.ink, 1.2, Dash::Solid);
+        }
         layout::marker(scene, at, 4.2, &look);
+        let none = if way.is_free() { ": none" } else { "" };
         labels.push(EndLabel {
-            text: way.cell.name(),
+            text: format!("{}{none}", way.cell.name()),
             ink: look.ink,
             end: at,
         });

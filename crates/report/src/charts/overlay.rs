@@ -22,7 +22,7 @@ const ROW: f64 = 26.0;
 const PANEL_HEAD: f64 = 30.0;
 const PANEL_FOOT: f64 = 40.0;
 /// The room for names at the left of ratios, and for values and verdicts at their right.
-const ROW_NAMES: f64 = 190.0;
+const ROW_NAMES: f64 = 236.0;
 const ROW_VALUES: f64 = 262.0;
 const VERDICTS: f64 = 124.0;
 /// Ratios worth a tick, the most useful first.
@@ -234,7 +234,7 @@ fn panel(
         let name = if side.is_of_lanes() {
             number_text(point, row)
         } else {
-            row.lane_b.to_string()
+            row.name.clone()
         };
         draw_row(scene, &name, row, axis, frame, y);
     }

@@ -12,7 +12,8 @@ pub(super) fn news(view: &View<'_>, summary: &Summary) -> Sheet {
     let row = |(cell, found): (&CellView<'_>, &CellSummary)| {
         let counts = cell.updates()?;
         let metric = |name: &str| text::value(found.metrics.get(name));
-        let polls = counts.requests.max(1) as f64;
+        // Both are those of the window; requests would be those of the whole trial.
+        let polls = found.operations.verified.max(1) as f64;
         let empty = cell
             .interval_ms()
             .map(|_| counts.empty_polls as f64 / polls);
@@ -51,7 +52,7 @@ pub(super) fn news(view: &View<'_>, summary: &Summary) -> Sheet {
     }
 }
 
-pub(super) fn polling(summary: &Summary) -> Sheet {
+pub(super) fn polling(view: &View<'_>, summary: &Summary) -> Sheet {
     let row = |found: &PollingBreakEven| {
         let [value, low, high] = [
             found.interval_ms.value,
@@ -59,18 +60,15 @@ pub(super) fn polling(summary: &Summary) -> Sheet {
             found.interval_ms.high,
         ]
         .map(|ms| units::time(ms * 1e6));
-        let caution = if found.is_extrapolated {
-            ", beyond what was measured"
-        } else {
-            ""
-        };
+        let cell = view.cells.iter().find(|cell| cell.cell.id == found.poll);
+        let measured = if found.is_extrapolated { "no" } else { "yes" };
         vec![
-            text::line(&found.poll),
-            text::line(&found.push),
+            cell.map_or_else(|| text::line(&found.poll), named),
             unit_interval(&found.poll_ns, Unit::Ns),
             unit_interval(&found.push_ns, Unit::Ns),
             units::rate(found.events_per_second),
-            format!("{value} [{low} – {high}]{caution}"),
+            format!("{value} [{low} – {high}]"),
+            measured.to_owned(),
         ]
     };
     Sheet {
@@ -78,12 +76,12 @@ pub(super) fn polling(summary: &Summary) -> Sheet {
         detail: "CPU time of both ends: what a poll costs, over what push costs in a second. Polling more often than that costs \
                  more than push and is staler; polling less often is cheaper, and staler still.",
         heads: vec![
-            "polling",
-            "push",
+            "nearest polling",
             "CPU per poll",
             "CPU per pushed event",
             "events per client",
             "cheaper from an interval of",
+            "among those measured",
         ],
         rows: summary.polling_break_evens.iter().map(row).collect(),
     }

@@ -12,7 +12,7 @@ use sockrates_core::schedule::Load;
 use sockrates_core::summary::Estimate;
 use sockrates_core::target::ProcessUsage;
 use sockrates_core::verdict::Flag;
-use sockrates_report::{Dataset, summarize, terminal};
+use sockrates_report::{Dataset, compare_lanes, compare_runs, summarize, terminal};
 
 use crate::synthetic::{constant, dataset, record};
 
@@ -82,7 +82,9 @@ fn way(spec: TrialSpec) -> TrialRecord {
     measured.operations.verified = operations;
     measured.updates = Some(UpdateCounts {
         received: CLIENTS * 4,
-        requests: operations,
+        empty_polls: operations / 4,
+        // Those of the warm-up, too.
+        requests: operations * 2,
         ..UpdateCounts::default()
     });
     let half = operations * each_ns / 2;
@@ -163,8 +165,45 @@ fn lost_and_repeated_events_are_flagged_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     sockrates_report::write(folder.path(), &run).unwrap();
     let report = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
-    // Six trials of 40 events, 2 lost and 3 again in each.
-    assert!(report.contains("240 | 12 | 18 | 0"), "{report}");
+    // A quarter of the polls found nothing; six trials of 40 events, 2 lost and 3 again in each.
+    assert!(report.contains("25 % | 240 | 12 | 18 | 0"), "{report}");
+}
+
+#[test]
+fn runs_are_compared_way_by_way_and_ways_of_one_run_are_not_confused() {
+    let run = ways(&[100, 250], 8);
+    let compared = compare_runs(&run, &run).unwrap();
+    let text = compared.text();
+    for name in [
+        "http1-persistent, every 100 ms",
+        "http1-persistent, every 250 ms",
+        "websocket-persistent, push",
+        "CPU/client",
+        "as multiples of websocket-persistent",
+    ] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
+    let json = serde_json::to_value(&compared).unwrap();
+    let rows = json["load_points"][0]["comparisons"].as_array().unwrap();
+    let cpu = rows
+        .iter()
+        .find(|row| row["metric"] == "cpu_per_client_second");
+    assert_eq!(cpu.unwrap()["unit"], "cpu_ns_per_second");
+    let mut cells: Vec<_> = rows
+        .iter()
+        .filter(|row| row["metric"] == "staleness_p50" && row["relative_to"].is_null())
+        .map(|row| row["cell_b"].as_str().unwrap())
+        .collect();
+    cells.dedup();
+    assert_eq!(cells.len(), 5, "{cells:?}");
+    let lane = |name: &str| name.parse().unwrap();
+    let (poll, push) = (lane("http1-persistent"), lane("websocket-persistent"));
+    let refused = compare_lanes(&run, &poll, &push).unwrap_err().to_string();
+    assert!(refused.contains("several ways"), "{refused}");
 }
 
 /// Rooms in which a message takes 100 µs and 3 µs more per member, and twice that until the last one has it.
