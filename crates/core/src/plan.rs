@@ -299,17 +299,15 @@ impl Cell {
     }
 
     /// Draws when the client is due to begin something within `[0, length_ns)`; empty where it offers no load. Over HTTP a
-    /// player posts and polls in turn.
+    /// player posts and polls in turn, each at a random phase of its own.
     pub fn arrivals(&self, length_ns: u64, seed: u64, block: u32) -> Vec<Arrival> {
-        match (&self.workload, &self.load) {
-            (Workload::Duplex { .. }, Load::PerClient { rate_per_second })
-                if self.lane.transport != "websocket" =>
-            {
-                let (rate, connections) = (*rate_per_second, self.connections);
-                schedule::arrivals_in_turn(rate, connections, length_ns, seed, block)
-            }
-            (_, load) => schedule::arrivals(load, self.connections, length_ns, seed, block),
+        let draw = |seed| schedule::arrivals(&self.load, self.connections, length_ns, seed, block);
+        let mut all = draw(seed);
+        if matches!(self.workload, Workload::Duplex { .. }) && self.lane.transport != "websocket" {
+            all.extend(draw(!seed));
+            all.sort_by_key(|arrival| arrival.at_ns);
         }
+        all
     }
 
     /// Returns how many operations each arrival of the load stands for: a message in a room is one copy per member.
@@ -556,5 +554,43 @@ mod tests {
         assert!(!split.is_shared());
         assert!(Placement::split(&[3]).is_shared());
         assert_eq!(Placement::split(&[0, 1, 2]).server_cpus, [1, 2]);
+    }
+
+    #[test]
+    fn a_player_over_http_posts_and_polls_at_phases_of_their_own() {
+        let timing = Timing::default();
+        let game = |lane: &str| Cell {
+            workload: Workload::Duplex {
+                ticks_per_second: 20.0,
+                snapshot_bytes: 40,
+                input_bytes: 10,
+            },
+            load: Load::PerClient {
+                rate_per_second: 20.0,
+            },
+            connections: 50,
+            ..Cell::echo(lane.parse().unwrap(), 64, timing)
+        };
+        let second = 1_000_000_000;
+        assert_eq!(
+            game("websocket-persistent").arrivals(second, 1, 0).len(),
+            50 * 20
+        );
+        let all = game("http1-persistent").arrivals(second, 1, 0);
+        assert_eq!(all.len(), 50 * 40);
+        assert!(all.is_sorted_by_key(|arrival| arrival.at_ns));
+        let mut gaps = Vec::new();
+        for slot in 0..50 {
+            let own = all.iter().filter(|arrival| arrival.slot == Some(slot));
+            let own: Vec<_> = own.map(|arrival| arrival.at_ns).collect();
+            let distances: Vec<_> = own.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            for pair in distances.windows(2) {
+                assert!((pair[0] + pair[1]).abs_diff(50_000_000) <= 2);
+            }
+            gaps.push(distances[0] as f64 / 5e7);
+        }
+        // Even over the interval: the mean of 50 is within four standard errors of a half.
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        assert!((mean - 0.5).abs() < 4.0 * 0.29 / 50f64.sqrt(), "{mean}");
     }
 }

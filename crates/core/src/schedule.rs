@@ -107,56 +107,34 @@ pub fn arrivals(
             .map(|at_ns| Arrival { at_ns, slot: None })
             .collect()
         }
-        Load::Interval { interval_ms } => {
-            let interval_ns = interval_ms as f64 * 1e6;
-            each_evenly(connections, 1, length_ns, interval_ns, &mut random)
-        }
+        Load::Interval { interval_ms } => each_evenly(
+            connections,
+            length_ns,
+            interval_ms as f64 * 1e6,
+            &mut random,
+        ),
         Load::PerClient { rate_per_second } => {
-            let interval_ns = 1e9 / rate_per_second;
-            each_evenly(connections, 1, length_ns, interval_ns, &mut random)
+            each_evenly(connections, length_ns, 1e9 / rate_per_second, &mut random)
         }
     }
 }
 
-/// Draws the arrivals of clients that do two things in turn, each of them at this rate and at a random phase of its own.
-pub fn arrivals_in_turn(
-    rate_per_second: f64,
-    connections: u32,
-    length_ns: u64,
-    seed: u64,
-    block: u32,
-) -> Vec<Arrival> {
-    let mut random = seed::stream(seed, "arrivals", u64::from(block));
-    each_evenly(
-        connections,
-        2,
-        length_ns,
-        1e9 / rate_per_second,
-        &mut random,
-    )
-}
-
-/// Gives each connection arrivals at equal distances, from a random phase on: of so many things, each at a phase of its
-/// own after the first's.
+/// Gives each connection arrivals at equal distances, from a random phase on.
 fn each_evenly(
     connections: u32,
-    things: u32,
     length_ns: u64,
     interval_ns: f64,
     random: &mut impl Rng,
 ) -> Vec<Arrival> {
-    let mut all = Vec::new();
-    for slot in (0..connections).map(Some) {
-        let first = random.random::<f64>() * interval_ns;
-        for thing in 0..things {
-            let after = match thing {
-                0 => 0.0,
-                _ => random.random::<f64>() * interval_ns,
-            };
-            let instants = evenly(length_ns, interval_ns, first + after);
-            all.extend(instants.map(|at_ns| Arrival { at_ns, slot }));
-        }
-    }
+    let mut all: Vec<_> = (0..connections)
+        .flat_map(|slot| {
+            let phase = random.random::<f64>() * interval_ns;
+            evenly(length_ns, interval_ns, phase).map(move |at_ns| Arrival {
+                at_ns,
+                slot: Some(slot),
+            })
+        })
+        .collect();
     all.sort_by_key(|arrival| arrival.at_ns);
     all
 }
@@ -264,28 +242,6 @@ mod tests {
                     .all(|pair| (pair[1] - pair[0]).abs_diff(50_000_000) <= 1)
             );
         }
-    }
-
-    #[test]
-    fn two_things_in_turn_have_phases_of_their_own() {
-        let all = arrivals_in_turn(20.0, 50, SECOND, 1, 0);
-        let mut gaps = Vec::new();
-        for slot in 0..50 {
-            let own: Vec<_> = all
-                .iter()
-                .filter(|arrival| arrival.slot == Some(slot))
-                .map(|arrival| arrival.at_ns)
-                .collect();
-            assert!((39..=40).contains(&own.len()), "{}", own.len());
-            let distances: Vec<_> = own.windows(2).map(|pair| pair[1] - pair[0]).collect();
-            for pair in distances.windows(2) {
-                assert!((pair[0] + pair[1]).abs_diff(50_000_000) <= 2);
-            }
-            gaps.push(distances[0] as f64 / 5e7);
-        }
-        // Even over the interval: the mean of 50 is within four standard errors of a half.
-        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        assert!((mean - 0.5).abs() < 4.0 * 0.29 / 50f64.sqrt(), "{mean}");
     }
 
     proptest! {

@@ -45,14 +45,7 @@ const NOISE: u64 = 8;
 
 #[test]
 fn persistent_lanes_allocate_nothing_per_operation() {
-    let server = Server::start(&Config::default()).unwrap();
-    let ready = server.ready();
-    let addresses = Addresses {
-        http: ready.http,
-        tcp: ready.tcp,
-        server_pid: None,
-        network_is_own: false,
-    };
+    let (server, addresses) = server();
     for lane in ["tcp-persistent", "http1-persistent", "websocket-persistent"] {
         for load in [
             Load::Closed {},
@@ -76,14 +69,7 @@ fn persistent_lanes_allocate_nothing_per_operation() {
 /// Whoever learns of twenty times as many events, or polls fifty times as often, allocates no more for it.
 #[test]
 fn following_news_allocates_nothing_per_event_or_poll() {
-    let server = Server::start(&Config::default()).unwrap();
-    let ready = server.ready();
-    let addresses = Addresses {
-        http: ready.http,
-        tcp: ready.tcp,
-        server_pid: None,
-        network_is_own: false,
-    };
+    let (server, addresses) = server();
     let listens = |events_per_second: f64| (events_per_second, Load::Events {});
     let polls = |interval_ms: u64| (100.0, Load::Interval { interval_ms });
     for (lane, delivery, few, many) in [
@@ -144,6 +130,18 @@ fn news(lane: &str, delivery: Delivery, events_per_second: f64, load: &Load) -> 
         ..PlanCell::echo(lane.parse().unwrap(), 64, timing)
     };
     TrialSpec::alone(cell, Placement::default())
+}
+
+fn server() -> (Server, Addresses) {
+    let server = Server::start(&Config::default()).unwrap();
+    let ready = server.ready();
+    let addresses = Addresses {
+        http: ready.http,
+        tcp: ready.tcp,
+        server_pid: None,
+        network_is_own: false,
+    };
+    (server, addresses)
 }
 
 /// Counts the allocations of one trial's thread: start, connections, recorder and all.

@@ -1,6 +1,7 @@
 //! `bench` from end to end, into a temporary folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -155,33 +156,49 @@ fn a_dry_run_prints_the_plan_and_touches_nothing() {
     assert!(!results.exists());
 }
 
+/// Measures a scenario in one block; returns its folder, what the program ended with and the summary.
+fn measured(folder: &Path, scenario: &str) -> (PathBuf, Output, Value) {
+    let file = folder.join("scenario.toml");
+    sockrates_core::files::write_whole(&file, scenario.as_bytes()).unwrap();
+    let results = folder.join("results");
+    let output = sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .output()
+        .unwrap();
+    let run = results.join("latest");
+    let summary = json(&run.join("summary.json"));
+    (run, output, summary)
+}
+
+/// What every scenario file begins with.
+fn tiny(rest: &str) -> String {
+    format!("name = \"tiny\"\nquestion = \"Does it run?\"\nanalysis = \"None.\"\n{rest}")
+}
+
 #[test]
 fn chats_games_and_news_are_measured_without_a_fault() {
-    let timing = "timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }";
-    for (name, rest) in [
-        (
-            "chat",
-            r#"
+    for rest in [
+        r#"
             lanes = ["websocket-persistent"]
             connections = [12]
             workload = { kind = "fanout", room_members = 4, payload_bytes = 20 }
             load = { model = "per-client", rate_per_second = 20.0 }
-            "#,
-        ),
-        (
-            "game",
-            r#"
+            timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }
+        "#,
+        r#"
             lanes = ["http1-per-request", "http1-persistent", "websocket-persistent"]
             connections = [3]
             workload = { kind = "duplex", ticks_per_second = 50.0, snapshot_bytes = 40, input_bytes = 10 }
             load = { model = "per-client", rate_per_second = 50.0 }
-            "#,
-        ),
-        (
-            "news",
-            r#"
+            timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }
+        "#,
+        r#"
             connections = [4]
             workload = { kind = "updates", events_per_second = 50.0, payload_bytes = 20, topics = 2 }
+            timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }
             [[deliveries]]
             delivery = "short-poll"
             intervals_ms = [20, 50]
@@ -195,29 +212,11 @@ fn chats_games_and_news_are_measured_without_a_fault() {
             [[deliveries]]
             delivery = "push"
             lanes = ["websocket-persistent"]
-            "#,
-        ),
+        "#,
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("scenario.toml");
-        let head =
-            format!("name = \"{name}\"\nquestion = \"Does it run?\"\nanalysis = \"None.\"\n");
-        let (before, after) = rest
-            .split_once("[[")
-            .map_or((rest, None), |(a, b)| (a, Some(b)));
-        let after = after.map_or_else(String::new, |ways| format!("[[{ways}"));
-        let text = format!("{head}{before}\n{timing}\n{after}");
-        sockrates_core::files::write_whole(&file, text.as_bytes()).unwrap();
-        let results = folder.path().join("results");
-        let output = sockrates()
-            .arg("bench")
-            .arg(&file)
-            .args(["--blocks", "1", "--results"])
-            .arg(&results)
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", stderr(&output));
-        let summary = json(&results.join("latest/summary.json"));
+        let (_, output, summary) = measured(folder.path(), &tiny(rest));
+        assert_eq!(output.status.code(), Some(0), "{rest}: {}", stderr(&output));
         for cell in summary["cells"].as_array().unwrap() {
             let operations = &cell["operations"];
             assert!(operations["verified"].as_u64().unwrap() > 0, "{cell}");
@@ -232,29 +231,18 @@ fn chats_games_and_news_are_measured_without_a_fault() {
 #[test]
 fn a_publisher_that_cannot_keep_up_is_flagged() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("flood.toml");
-    let text = r#"
-        name = "flood"
-        question = "Is it said?"
-        analysis = "None."
+    let scenario = tiny(
+        r#"
         lanes = ["websocket-persistent"]
         connections = [1]
         workload = { kind = "updates", delivery = "push", events_per_second = 1000000.0, payload_bytes = 1000 }
         load = { model = "events" }
         timing = { warm_up_ms = 100, window_ms = 500, drain_ms = 100 }
-    "#;
-    sockrates_core::files::write_whole(&file, text.as_bytes()).unwrap();
-    let results = folder.path().join("results");
-    let output = sockrates()
-        .arg("bench")
-        .arg(&file)
-        .args(["--blocks", "1", "--results"])
-        .arg(&results)
-        .output()
-        .unwrap();
-    let summary = json(&results.join("latest/summary.json"));
+        "#,
+    );
+    let (run, output, summary) = measured(folder.path(), &scenario);
     let flags = &summary["cells"][0]["flags"];
     assert_eq!(flags["publisher_overloaded"], 1, "{}", stderr(&output));
-    let report = std::fs::read_to_string(results.join("latest/report.md")).unwrap();
+    let report = std::fs::read_to_string(run.join("report.md")).unwrap();
     assert!(report.contains("the server published later and later"));
 }

@@ -5,7 +5,7 @@ use rand::Rng;
 use sockrates_core::plan::Cell;
 use sockrates_core::record::{Measurement, Metric};
 use sockrates_core::scenario::Wait;
-use sockrates_core::schedule::{self, Load};
+use sockrates_core::schedule::Load;
 use sockrates_core::{seed, units};
 
 use crate::options::Options;
@@ -194,7 +194,7 @@ fn crommelin(time: f64, utilisation: f64) -> f64 {
 fn recursion(law: Law, cell: &Cell, service_ns: f64) -> Times {
     let warm_up_ns = u64::from(cell.timing.warm_up_ms) * 1_000_000;
     let length_ns = warm_up_ns + u64::from(cell.timing.window_ms) * 1_000_000;
-    let arrivals = schedule::arrivals(&cell.load, cell.connections, length_ns, 1, 0);
+    let arrivals = cell.arrivals(length_ns, 1, 0);
     // The stream that a server's first worker draws from, with the default seed.
     let mut random = seed::stream(0, "burn http1", 0);
     let mut draw = || match law {
