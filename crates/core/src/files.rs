@@ -7,7 +7,7 @@ use std::path::Path;
 /// Writes `contents` to `path`: temporary file beside it, fsync, rename. Missing folders are made. On an error the
 /// previous file, if any, is untouched and no temporary file stays behind.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let name = path
         .file_name()
@@ -23,6 +23,14 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     // Without this the rename itself may not survive a power cut.
     File::open(folder)?.sync_all()
+}
+
+/// Returns the folder a file is in, the current one for a bare name.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
@@ -47,6 +55,12 @@ mod tests {
         write_whole(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bare_name_is_in_the_current_folder() {
+        assert_eq!(folder_of(Path::new("result.json")), Path::new("."));
+        assert_eq!(folder_of(Path::new("a/result.json")), Path::new("a"));
     }
 
     #[test]

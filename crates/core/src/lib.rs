@@ -7,6 +7,7 @@
 
 pub mod calibration;
 pub mod capacity;
+pub mod custom;
 pub mod document;
 pub mod failure;
 pub mod files;
@@ -20,6 +21,7 @@ pub mod plan;
 pub mod profile;
 pub mod publishing;
 pub mod record;
+pub mod run_result;
 pub mod scenario;
 pub mod schedule;
 pub mod seed;
@@ -27,6 +29,7 @@ pub mod snapshot;
 pub mod summary;
 pub mod surroundings;
 pub mod target;
+pub mod threshold;
 pub mod units;
 pub mod update;
 pub mod verdict;

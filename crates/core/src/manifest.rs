@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::calibration::Calibration;
 use crate::document::{self, Document};
 use crate::fingerprint::Fingerprint;
-use crate::plan::{Placement, Plan};
+use crate::plan::{Placement, Plan, Target};
 
 /// One run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -31,6 +31,9 @@ pub struct RunManifest {
     /// Further arguments of every target server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_arguments: Vec<String>,
+    /// The server that was running already; absent where each trial had a fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<Target>,
     /// What machine and instrument were like, when the run began and when it ended.
     #[serde(default)]
     pub calibrations: Vec<Calibration>,
@@ -40,12 +43,22 @@ pub struct RunManifest {
 
 impl Document for RunManifest {
     const KIND: &'static str = "run-manifest";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
-    /// Version 2 adds calibrations, the server's arguments and the primary comparisons, version 3 kinds of workload; all may
-    /// be absent.
+    /// Version 2 adds calibrations, the server's arguments and the primary comparisons, version 3 kinds of workload,
+    /// version 4 running servers; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
+    }
+}
+
+impl RunManifest {
+    /// Returns who was measured.
+    pub fn target(&self) -> Target {
+        let fresh = || Target::Fresh {
+            arguments: self.server_arguments.clone(),
+        };
+        self.running.clone().unwrap_or_else(fresh)
     }
 }
 

@@ -93,10 +93,10 @@ pub struct TrialSpec {
 
 impl Document for TrialSpec {
     const KIND: &'static str = "trial-spec";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
     /// Version 2 adds attempts, arguments for the server and counted operations, version 3 topics and kinds of
-    /// workload; all may be absent.
+    /// workload, version 4 ramps, names of servers and custom workloads; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }
@@ -118,6 +118,9 @@ pub enum Target {
         http: SocketAddr,
         /// Where it serves the floor, if it does.
         tcp: Option<SocketAddr>,
+        /// What it is called in requests; absent, its address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
 }
 
@@ -188,11 +191,11 @@ impl Plan {
         }
     }
 
-    /// Returns the trials against fresh servers with these further arguments, in the order of measuring.
+    /// Returns the trials against this server, or fresh ones like it, in the order of measuring.
     pub fn trials(
         &self,
         placement: &Placement,
-        arguments: &[String],
+        target: &Target,
     ) -> impl Iterator<Item = TrialSpec> {
         let rows = (0u32..)
             .zip(&self.blocks)
@@ -204,9 +207,7 @@ impl Plan {
             attempt: 0,
             seed: self.seed,
             cell: self.cells[cell as usize].clone(),
-            target: Target::Fresh {
-                arguments: arguments.to_vec(),
-            },
+            target: target.clone(),
             placement: placement.clone(),
             stop_after_operations: self.cells[cell as usize].operations.map(u64::from),
         })
@@ -281,16 +282,15 @@ impl Cell {
         self.workload.exchanges_per_connection(self.lane.lifecycle)
     }
 
-    /// Says whether it is a closed echo that neither counts its operations nor limits its connections' lives.
+    /// Says whether it is a closed echo, or exchange of one's own, that neither counts its operations nor limits its
+    /// connections' lives.
     pub fn is_plain_echo(&self) -> bool {
-        let is_echo = matches!(
-            self.workload,
-            Workload::Echo {
-                exchanges_per_connection: None,
-                ..
-            }
-        );
-        is_echo && self.load == Load::Closed {} && self.operations.is_none()
+        self.exchanges_freely() && self.load == Load::Closed {} && self.operations.is_none()
+    }
+
+    /// Says whether it sends and waits for replies, over connections that live as their lane says.
+    fn exchanges_freely(&self) -> bool {
+        exchanges_freely(&self.workload)
     }
 
     /// Says whether the cell is the second copy of another lane, which shows what the run's noise does.
@@ -301,11 +301,16 @@ impl Cell {
     /// Draws when the client is due to begin something within `[0, length_ns)`; empty where it offers no load. Over HTTP a
     /// player posts and polls in turn, each at a random phase of its own.
     pub fn arrivals(&self, length_ns: u64, seed: u64, block: u32) -> Vec<Arrival> {
-        let draw = |seed| schedule::arrivals(&self.load, self.connections, length_ns, seed, block);
+        let ramp_ns = u64::from(self.timing.ramp_ms) * 1_000_000;
+        let steady_ns = length_ns.saturating_sub(ramp_ns / 2);
+        let draw = |seed| schedule::arrivals(&self.load, self.connections, steady_ns, seed, block);
         let mut all = draw(seed);
         if matches!(self.workload, Workload::Duplex { .. }) && self.lane.transport != "websocket" {
             all.extend(draw(!seed));
             all.sort_by_key(|arrival| arrival.at_ns);
+        }
+        for arrival in &mut all {
+            arrival.at_ns = schedule::ramped(arrival.at_ns, ramp_ns);
         }
         all
     }
@@ -371,13 +376,7 @@ fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
         && !scenario.lanes.contains(&null)
         && scenario.operations.is_none()
         && !matches!(scenario.load, Load::Capacity { .. })
-        && matches!(
-            scenario.workload,
-            Workload::Echo {
-                exchanges_per_connection: None,
-                ..
-            }
-        );
+        && exchanges_freely(&scenario.workload);
     let points = scenario.connections.iter().flat_map(|count| {
         let null = (has_null && Some(*count) == smallest).then_some(&null);
         let lanes = scenario.lanes.iter().chain(null);
@@ -403,6 +402,17 @@ fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
         operations: scenario.operations,
     };
     points.map(cell).collect()
+}
+
+fn exchanges_freely(workload: &Workload) -> bool {
+    match workload {
+        Workload::Echo {
+            exchanges_per_connection,
+            ..
+        } => exchanges_per_connection.is_none(),
+        Workload::Custom(custom) => !custom.listens(),
+        _ => false,
+    }
 }
 
 /// The questions every run is asked first: what does a connection per request cost, over HTTP/1.1 and over WebSocket;
@@ -504,7 +514,12 @@ mod tests {
             plan.cells.len()
         );
         let names: Vec<_> = plan
-            .trials(&Placement::split(&[0, 1]), &[])
+            .trials(
+                &Placement::split(&[0, 1]),
+                &Target::Fresh {
+                    arguments: Vec::new(),
+                },
+            )
             .map(|trial| trial.file_name())
             .collect();
         assert_eq!(names.len(), plan.trial_count());

@@ -17,7 +17,7 @@ use crate::target::{ProcessUsage, ServerUsage};
 
 mod counts;
 
-pub use counts::{DuplexCounts, FanoutCounts, LoadCost, NetworkCost, UpdateCounts};
+pub use counts::{AnswerCounts, DuplexCounts, FanoutCounts, LoadCost, NetworkCost, UpdateCounts};
 
 /// The times that are recorded, each in a histogram of its own. The glossary in `docs/METHODOLOGY.md` defines them.
 #[derive(
@@ -37,6 +37,8 @@ pub enum Metric {
     Connect,
     /// From the connected socket to a usable connection (the upgrade, for WebSocket); per-request lanes only.
     Handshake,
+    /// From the usable connection to the first byte of its first reply; `custom` only.
+    FirstByte,
     /// From the usable connection to the last verified byte; per-request lanes only.
     Exchange,
     /// From the last verified byte to the socket's end, the server closing first; per-request lanes only.
@@ -53,17 +55,20 @@ pub enum Metric {
     TickJitter,
     /// From the instant an input was due to the arrival of the first snapshot that knows it; `duplex` only.
     InputToSnapshot,
+    /// From one message to the next on the same connection; `custom` that only receives.
+    InterArrival,
 }
 
 impl Metric {
     /// All metrics, in the order of an operation's life.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ServiceTime,
         Self::ResponseTime,
         Self::ScheduleLag,
         Self::ConnectionWait,
         Self::Connect,
         Self::Handshake,
+        Self::FirstByte,
         Self::Exchange,
         Self::Close,
         Self::Staleness,
@@ -72,6 +77,7 @@ impl Metric {
         Self::TickLag,
         Self::TickJitter,
         Self::InputToSnapshot,
+        Self::InterArrival,
     ];
 
     /// Returns the name used on disk.
@@ -83,6 +89,7 @@ impl Metric {
             Self::ConnectionWait => "connection_wait",
             Self::Connect => "connect",
             Self::Handshake => "handshake",
+            Self::FirstByte => "first_byte",
             Self::Exchange => "exchange",
             Self::Close => "close",
             Self::Staleness => "staleness",
@@ -91,6 +98,7 @@ impl Metric {
             Self::TickLag => "tick_lag",
             Self::TickJitter => "tick_jitter",
             Self::InputToSnapshot => "input_to_snapshot",
+            Self::InterArrival => "inter_arrival",
         }
     }
 }
@@ -115,9 +123,10 @@ pub struct TrialRecord {
 
 impl Document for TrialRecord {
     const KIND: &'static str = "trial-record";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
-    /// Version 2 adds surroundings, wire counts and searches, version 3 costs, chats and games; all may be absent.
+    /// Version 2 adds surroundings, wire counts and searches, version 3 costs, chats and games, version 4 answers and
+    /// silence; all may be absent.
     fn upgrade(from: u32, mut json: Value) -> Option<Value> {
         json["spec"]["schema_version"] = TrialSpec::VERSION.into();
         if let Some(server) = json.pointer_mut("/measurement/server/schema_version") {
@@ -174,6 +183,8 @@ pub enum FailedTrial {
     Environment,
     /// The load generator itself failed.
     Harness,
+    /// It was ended early on purpose; what was measured until then is kept.
+    Interrupted,
 }
 
 /// What one trial measured.
@@ -207,6 +218,12 @@ pub struct Measurement {
     /// What the duplex workload saw; absent for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplex: Option<DuplexCounts>,
+    /// How servers answered the custom workload; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerCounts>,
+    /// The longest time in which operations were open and none ended, to 10 ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// What the load alone cost, connections opened ahead of it left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<LoadCost>,
@@ -306,6 +323,15 @@ pub struct SocketFacts {
     pub congestion_control: String,
     /// How many source addresses were used.
     pub source_addresses: u32,
+}
+
+/// A time without an answer.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Silence {
+    /// When it began, since the load began.
+    pub from_ns: u64,
+    /// How long it lasted.
+    pub ns: u64,
 }
 
 /// Instants by `CLOCK_MONOTONIC`, comparable with the server's stamps on the same host.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::custom::Custom;
 use crate::lane::{Lane, Lifecycle};
 use crate::payload::PayloadKind;
 use crate::publishing::Arrivals;
@@ -24,8 +25,9 @@ pub struct Scenario {
     pub question: String,
     /// Why this load, and what its result does and does not say.
     pub analysis: String,
-    /// What the clients do.
-    pub workload: Workload,
+    /// The server, as `HOST:PORT`, where it is one's own; absent, each trial starts a fresh `sockrates serve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// When they do it; left out where `deliveries` say so.
     #[serde(default = "events")]
     pub load: Load,
@@ -41,11 +43,13 @@ pub struct Scenario {
     #[serde(default)]
     pub timing: Timing,
     /// Exactly so many operations, from the first on, then the trial ends: for what can be counted exactly.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<u32>,
     /// The ways of learning of the same events, side by side: each replaces delivery, load and lanes.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Way>,
+    /// What the clients do.
+    pub workload: Workload,
 }
 
 /// One way of learning of events, in a scenario that compares several.
@@ -112,6 +116,8 @@ pub enum Workload {
         /// The length of an input's payload.
         input_bytes: u32,
     },
+    /// A request or message of one's own, to a server of one's own.
+    Custom(Box<Custom>),
 }
 
 const fn one() -> u32 {
@@ -130,6 +136,7 @@ impl Workload {
             Self::Updates { .. } => "updates",
             Self::Fanout { .. } => "fanout",
             Self::Duplex { .. } => "duplex",
+            Self::Custom(_) => "custom",
         }
     }
 
@@ -142,12 +149,13 @@ impl Workload {
     }
 
     /// Returns the length of one message's payload.
-    pub const fn payload_bytes(&self) -> u32 {
+    pub fn payload_bytes(&self) -> u32 {
         match self {
             Self::Echo { payload_bytes, .. }
             | Self::Updates { payload_bytes, .. }
             | Self::Fanout { payload_bytes, .. } => *payload_bytes,
             Self::Duplex { snapshot_bytes, .. } => *snapshot_bytes,
+            Self::Custom(custom) => custom.payload_bytes(),
         }
     }
 }
@@ -169,10 +177,11 @@ impl Workload {
     }
 
     /// Says whether clients listen to what the server sends when it has news, rather than ask.
-    pub const fn listens(&self) -> bool {
+    pub fn listens(&self) -> bool {
         match self {
             Self::Updates { delivery, .. } => matches!(delivery, Delivery::Sse | Delivery::Push),
             Self::Fanout { .. } => true,
+            Self::Custom(custom) => custom.listens(),
             Self::Echo { .. } | Self::Duplex { .. } => false,
         }
     }
@@ -253,6 +262,9 @@ impl Wait {
 pub struct Timing {
     /// Load without recording, so that connections are open and caches warm.
     pub warm_up_ms: u32,
+    /// The first part of the warm-up, in which the load rises from nothing.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ramp_ms: u32,
     /// The time in which operations are due that count.
     pub window_ms: u32,
     /// How long operations still open at the window's end may take before they count as unfinished.
@@ -261,10 +273,16 @@ pub struct Timing {
     pub timeout_ms: u32,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(ms: &u32) -> bool {
+    *ms == 0
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {
             warm_up_ms: 500,
+            ramp_ms: 0,
             window_ms: 1500,
             drain_ms: 1000,
             timeout_ms: 5000,
@@ -278,6 +296,11 @@ impl Scenario {
         let scenario: Self = toml::from_str(text)?;
         scenario.check()?;
         Ok(scenario)
+    }
+
+    /// Writes the scenario as a file's text, from which it can be parsed again.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("scenarios hold nothing that TOML cannot say")
     }
 
     /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just

@@ -119,6 +119,22 @@ pub fn arrivals(
     }
 }
 
+/// Turns an instant of a steady load into that of one whose rate rises in a straight line up to `ramp_ns`: where the
+/// integral of the rising rate is what that of the steady one was. The load becomes longer by half the ramp.
+pub(crate) fn ramped(at_ns: u64, ramp_ns: u64) -> u64 {
+    if at_ns < ramp_ns / 2 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and at most the ramp"
+        )]
+        let risen = (2.0 * ramp_ns as f64 * at_ns as f64).sqrt() as u64;
+        risen
+    } else {
+        at_ns + ramp_ns / 2
+    }
+}
+
 /// Gives each connection arrivals at equal distances, from a random phase on.
 fn each_evenly(
     connections: u32,

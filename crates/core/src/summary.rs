@@ -51,9 +51,10 @@ pub struct Summary {
 
 impl Document for Summary {
     const KIND: &'static str = "summary";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
 
-    /// Version 2 adds judgement, comparisons, attributions and break-evens, version 3 units; all may be absent.
+    /// Version 2 adds judgement, comparisons, attributions and break-evens, version 3 units, version 4 flags; all may be
+    /// absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }

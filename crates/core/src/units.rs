@@ -41,6 +41,75 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// Reads a time: a number with `ms`, `s`, `m` or `h`, or a number of seconds. Returns milliseconds.
+pub fn parse_time_ms(text: &str) -> Result<u32, String> {
+    let (number, unit) = split(text);
+    let factor = match unit {
+        "ms" => 1.0,
+        "" | "s" => 1e3,
+        "m" | "min" => 60e3,
+        "h" => 3600e3,
+        _ => f64::NAN,
+    };
+    let ms = number
+        .parse::<f64>()
+        .map_or(f64::NAN, |number| number * factor);
+    if ms.is_nan() {
+        return Err("write a time as in 30s, 2m, 1h or 500ms".to_owned());
+    }
+    if !(0.0..=MAX_MS).contains(&ms) {
+        return Err("is out of range: use 0 to 1h".to_owned());
+    }
+    // In range.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked"
+    )]
+    let whole = ms.round() as u32;
+    Ok(whole)
+}
+
+/// Reads a count: digits, and `k` or `m` for thousands or millions.
+pub fn parse_count(text: &str) -> Result<u32, String> {
+    let (number, unit) = split(text);
+    let factor = match unit {
+        "" => 1.0,
+        "k" | "K" => 1e3,
+        "m" | "M" => 1e6,
+        _ => f64::NAN,
+    };
+    let count = number
+        .parse::<f64>()
+        .map_or(f64::NAN, |number| number * factor);
+    if count.is_nan() || count.fract() != 0.0 {
+        return Err("write a whole number, as in 500, 10k or 2m".to_owned());
+    }
+    if !(1.0..=MAX_COUNT).contains(&count) {
+        return Err("is out of range: use 1 to 100m".to_owned());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked"
+    )]
+    let whole = count as u32;
+    Ok(whole)
+}
+
+/// As long as any trial may last.
+const MAX_MS: f64 = 3_600_000.0;
+const MAX_COUNT: f64 = 100e6;
+
+/// Splits a number from what stands behind it.
+fn split(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let is_part = |c: char| c.is_ascii_digit() || c == '.';
+    let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim())
+}
+
 fn three_digits(value: f64) -> String {
     let decimals = match value.abs() {
         0.0 => 0,
@@ -69,5 +138,51 @@ mod tests {
         assert_eq!(count(0.0), "0");
         assert_eq!(count(1.2e6), "1.20 M");
         assert_eq!(seconds(151.2), "2 min 31 s");
+    }
+
+    #[test]
+    fn times_and_counts_are_read_with_their_units() {
+        for (text, ms) in [
+            ("30s", 30_000),
+            ("1.5", 1500),
+            ("500ms", 500),
+            ("2 m", 120_000),
+            ("1h", 3_600_000),
+            ("0", 0),
+        ] {
+            assert_eq!(parse_time_ms(text), Ok(ms), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1d",
+            "1e3",
+            "nan",
+            "2h",
+            "99999999999999999999h",
+        ] {
+            assert!(parse_time_ms(text).is_err(), "{text}");
+        }
+        for (text, count) in [
+            ("500", 500),
+            ("10k", 10_000),
+            ("1.5k", 1500),
+            ("2m", 2_000_000),
+        ] {
+            assert_eq!(parse_count(text), Ok(count), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "-5",
+            "1.5",
+            "10g",
+            "101m",
+            "99999999999999999999",
+            "1e3",
+        ] {
+            assert!(parse_count(text).is_err(), "{text}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::FailureKind;
 use crate::histogram::Histogram;
-use crate::record::{Measurement, Metric, Outcome, Pacing, TrialRecord};
+use crate::plan::Target;
+use crate::record::{Isolation, Measurement, Metric, Outcome, Pacing, Silence, TrialRecord};
 use crate::scenario::{Wait, Workload};
 use crate::schedule::Load;
 use crate::surroundings::Surroundings;
@@ -53,6 +54,11 @@ pub const DELAYED_ACKS_PER_OPERATION: f64 = 0.05;
 pub const STALLED_SHARE: f64 = 1e-3;
 /// The kernel's shortest and usual delay of an acknowledgement, with some room (`TCP_DELACK_MIN`, 200 ms).
 const DELAYED_ACK_NS: [(u64, u64); 2] = [(38_000_000, 46_000_000), (198_000_000, 206_000_000)];
+
+/// A time without any answer that is worth a word: so long, and so many times what an operation usually takes.
+pub const SILENCE_NS: u64 = 100_000_000;
+/// See [`SILENCE_NS`].
+pub const SILENCE_SERVICE_TIMES: u64 = 20;
 
 /// A publisher that was still so late at the end did not keep up with its schedule.
 pub const PUBLISHER_LAG_NS: u64 = 100_000_000;
@@ -129,6 +135,10 @@ pub enum Flag {
     NewsLost,
     /// The server did not publish as fast as it was asked to.
     PublisherOverloaded,
+    /// For a while nothing was answered at all.
+    Silent,
+    /// The server was running already: it is not fresh, and what it used is not known.
+    RunningServer,
     /// The time per operation rose or fell during the window.
     Drift,
     /// The time per operation had not settled when the window began.
@@ -208,6 +218,12 @@ impl Flag {
             Self::PublisherOverloaded => {
                 "the server published later and later: the rate of events is beyond what it can make"
             }
+            Self::Silent => {
+                "for a while operations were open and none ended: the server, or the way to it, stood still"
+            }
+            Self::RunningServer => {
+                "the server was running already: it was not restarted between trials, and its CPU time is unknown, not zero"
+            }
             Self::Drift => "the time per operation rose or fell by over 10 % during the window",
             Self::WarmUpLate => "the time per operation had not settled when the window began",
         }
@@ -286,6 +302,11 @@ pub fn flags(record: &TrialRecord) -> Vec<Flag> {
         (Flag::Overloaded, is_overloaded(measurement)),
         (Flag::LateSchedule, is_late(record, measurement)),
         (Flag::ClientLimited, is_client_limited(record, measurement)),
+        (Flag::Silent, silence(measurement).is_some()),
+        (
+            Flag::RunningServer,
+            matches!(record.spec.target, Target::Running { .. }),
+        ),
         (Flag::NewsLost, bad_news(measurement) > 0),
         (
             Flag::PublisherOverloaded,
@@ -346,7 +367,8 @@ fn breaks_littles_law(record: &TrialRecord, measurement: &Measurement) -> bool {
         .get(&Metric::ServiceTime)
         .and_then(Histogram::max_ns)
         .unwrap_or(0);
-    let overhang_ns = (longest_ns + HICCUP_NS) as f64;
+    let silence_ns = measurement.silence.map_or(0, |silence| silence.ns);
+    let overhang_ns = (longest_ns.max(silence_ns) + HICCUP_NS) as f64;
     let overhang = overhang_ns / measurement.spans.window_ns().max(1) as f64;
     little_error(record, measurement).is_some_and(|error| error.abs() > LITTLE_SHARE + overhang)
 }
@@ -385,7 +407,10 @@ fn outside(around: &Surroundings) -> [Rule; 6] {
             Flag::Stolen,
             stolen(STEAL_SHARE) || around.steal_worst_share > STEAL_BURST_SHARE,
         ),
-        (Flag::ForeignCpu, foreign_share(around) > FOREIGN_SHARE),
+        (
+            Flag::ForeignCpu,
+            foreign_share(around).is_some_and(|share| share > FOREIGN_SHARE),
+        ),
         (Flag::Hiccup, around.hiccup_max_ns > HICCUP_NS),
         (
             Flag::Queued,
@@ -403,12 +428,13 @@ fn outside(around: &Surroundings) -> [Rule; 6] {
 }
 
 /// Returns the share of all CPUs that neither client nor server nor the kernel's network thread used, and something did.
-pub fn foreign_share(around: &Surroundings) -> f64 {
+/// `None` where the server's part is not known.
+pub fn foreign_share(around: &Surroundings) -> Option<f64> {
     let busy_ns: u64 = around.cpus.iter().map(|cpu| cpu.busy_ns).sum();
-    let server_ns = around.server.as_ref().map_or(0, |server| server.cpu_ns);
+    let server_ns = around.server.as_ref()?.cpu_ns;
     let own_ns = around.client.cpu_ns + server_ns + around.ksoftirqd_ns;
     let all_ns = around.wall_ns.max(1) as f64 * around.cpus.len().max(1) as f64;
-    busy_ns.saturating_sub(own_ns) as f64 / all_ns
+    Some(busy_ns.saturating_sub(own_ns) as f64 / all_ns)
 }
 
 fn network(around: &Surroundings, measurement: &Measurement) -> [Rule; 4] {
@@ -420,12 +446,18 @@ fn network(around: &Surroundings, measurement: &Measurement) -> [Rule; 4] {
         + counters.syn_retransmits;
     let operations = &measurement.operations;
     let no_port = |kind| operations.failed.get(&kind).copied().unwrap_or(0) > 0;
-    let again = counters.segments_retransmitted as f64;
+    // Of a network that is shared the counters tell what everyone did, and connections can tell their own part.
+    let is_own = measurement.isolation == Isolation::NetworkNamespace;
+    let carried = measurement.wire.as_ref().filter(|_| !is_own);
+    let again = carried.map_or(counters.segments_retransmitted, |wire| {
+        wire.segments_retransmitted
+    }) as f64;
     [
         (Flag::ConnectionsDropped, dropped > 0),
         (
             Flag::PortsExhausted,
-            counters.time_wait_overflows > 0 || no_port(FailureKind::ConnectAddressNotAvailable),
+            is_own && counters.time_wait_overflows > 0
+                || no_port(FailureKind::ConnectAddressNotAvailable),
         ),
         (
             Flag::Retransmitted,
@@ -497,6 +529,14 @@ fn is_not_sustained(record: &TrialRecord, measurement: &Measurement) -> bool {
     is_open
         && (measurement.operations.verified as f64)
             < measurement.operations.issued as f64 * SUSTAINED_SHARE
+}
+
+/// Returns the longest time without an answer, if it is worth a word.
+pub fn silence(measurement: &Measurement) -> Option<Silence> {
+    let usual = measurement.histograms.get(&Metric::ServiceTime);
+    let usual_ns = usual.map_or(0, |times| times.quantile_unchecked_ns(0.5));
+    let least_ns = SILENCE_NS.max(usual_ns * SILENCE_SERVICE_TIMES);
+    measurement.silence.filter(|silence| silence.ns >= least_ns)
 }
 
 /// Counts what no way of learning of events allows: each comes once, whole, and in order.

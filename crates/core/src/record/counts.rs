@@ -1,5 +1,7 @@
 //! What the workloads count beside the times of their operations, and what a load costs.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,42 @@ pub struct DuplexCounts {
     pub late: u64,
     /// Snapshots that were asked for when there was none.
     pub empty_polls: u64,
+}
+
+/// How servers answered the clients of a `custom` trial.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct AnswerCounts {
+    /// The window's replies by their HTTP status.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub statuses: BTreeMap<u16, u64>,
+    /// WebSockets that the server closed, by the code it gave; 1005 where it gave none. Over the whole trial.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub close_codes: BTreeMap<u16, u64>,
+    /// Messages that answered nothing: they came unasked, or another was waited for. Over the whole trial.
+    pub unasked: u64,
+    /// Those of them that repeated an earlier answer of their connection.
+    pub repeated: u64,
+    /// Messages of the window that only receiving clients received.
+    pub received: u64,
+    /// Their payload, in bytes.
+    pub received_bytes: u64,
+}
+
+impl AnswerCounts {
+    /// Adds another worker's counts.
+    pub fn merge(&mut self, other: &Self) {
+        let add = |mine: &mut BTreeMap<u16, u64>, theirs: &BTreeMap<u16, u64>| {
+            for (code, count) in theirs {
+                *mine.entry(*code).or_default() += count;
+            }
+        };
+        add(&mut self.statuses, &other.statuses);
+        add(&mut self.close_codes, &other.close_codes);
+        self.unasked += other.unasked;
+        self.repeated += other.repeated;
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+    }
 }
 
 impl FanoutCounts {

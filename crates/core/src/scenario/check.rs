@@ -10,8 +10,8 @@ pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
 const MAX_CONNECTIONS: u32 = 1 << 16;
 const MAX_RATE_PER_SECOND: f64 = 10e6;
 pub(super) const MAX_MS: u32 = 3_600_000;
-/// A count of operations is for what repeats exactly; more of it says no more.
-const MAX_OPERATIONS: u32 = 1_000_000;
+/// More take longer than any trial may.
+const MAX_OPERATIONS: u32 = 100_000_000;
 const MAX_EXCHANGES: u32 = 1_000_000;
 /// What the target contract asks a server to hold.
 const MAX_TOPICS: u32 = 16_384;
@@ -33,8 +33,8 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
-    /// Checks what the types cannot say. To be repeated after a profile has overridden fields.
-    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
+    /// Checks what the types cannot say. To be repeated after anything was changed.
+    pub fn check(&self) -> Result<(), ScenarioError> {
         require(is_slug(&self.name), "name", || {
             format!("is `{}`: use lower-case words joined by `-`", self.name)
         })?;
@@ -103,6 +103,26 @@ impl Scenario {
     fn check_workload(&self) -> Result<(), ScenarioError> {
         match self.workload {
             Workload::Echo { .. } => Ok(()),
+            Workload::Custom(ref custom) => {
+                let problem = |(field, problem)| ScenarioError::Field { field, problem };
+                custom.check().map_err(problem)?;
+                require(self.target.is_some(), "target", || {
+                    "is left out: a `custom` workload is for a server of your own, HOST:PORT".into()
+                })?;
+                self.lanes.iter().try_for_each(|lane| {
+                    let has_part = match lane.transport.as_str() {
+                        "http1" => custom.http.is_some(),
+                        "websocket" => {
+                            custom.websocket.is_some()
+                                && (lane.lifecycle == Lifecycle::Persistent || !custom.listens())
+                        }
+                        _ => true,
+                    };
+                    require(has_part, "lanes", || {
+                        format!("has `{lane}`, for which `workload` has no part")
+                    })
+                })
+            }
             Workload::Updates {
                 events_per_second,
                 topics,
@@ -211,6 +231,17 @@ impl Scenario {
             } => "interval",
             Workload::Updates { .. } => "events",
             Workload::Fanout { .. } | Workload::Duplex { .. } => "per-client",
+            Workload::Custom(ref custom) if custom.listens() => "events",
+            Workload::Custom(_) => {
+                let fits = matches!(
+                    self.load,
+                    Load::Closed {} | Load::OpenConstant { .. } | Load::OpenPoisson { .. }
+                );
+                return require(fits, "load.model", || {
+                    "does not fit: `custom` needs `closed`, `open-constant` or `open-poisson`"
+                        .into()
+                });
+            }
         };
         require(self.load.model() == needs, "load.model", || {
             format!(
@@ -246,6 +277,7 @@ impl Timing {
             })
         };
         in_range(0..=MAX_MS, "timing.warm_up_ms", self.warm_up_ms)?;
+        in_range(0..=self.warm_up_ms, "timing.ramp_ms", self.ramp_ms)?;
         in_range(1..=MAX_MS, "timing.window_ms", self.window_ms)?;
         in_range(0..=MAX_MS, "timing.drain_ms", self.drain_ms)?;
         in_range(1..=MAX_MS, "timing.timeout_ms", self.timeout_ms)

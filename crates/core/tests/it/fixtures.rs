@@ -4,8 +4,9 @@ use std::path::Path;
 
 use sockrates_core::document::{self, Document};
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::TrialSpec;
+use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{Metric, Outcome, TrialRecord, UpdateCounts};
+use sockrates_core::run_result::{RunResult, TrustLevel};
 use sockrates_core::summary::Summary;
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict::{self, Flag};
@@ -38,6 +39,7 @@ fn every_version_has_a_fixture() {
     check::<RunManifest>();
     check::<Summary>();
     check::<ServerUsage>();
+    check::<RunResult>();
 }
 
 #[test]
@@ -95,6 +97,32 @@ fn version_3_documents_load_with_their_facts() {
     assert!(measured.cost.unwrap().network.unwrap().ip_bytes > 0);
     assert_eq!(load::<RunManifest>(3).status, RunStatus::Complete);
     assert!(!load::<Summary>(3).cells.is_empty());
+}
+
+#[test]
+fn version_4_documents_load_with_their_facts() {
+    let record: TrialRecord = load(4);
+    assert!(verdict::is_valid(&record));
+    assert_eq!(load::<TrialSpec>(4), record.spec);
+    assert!(verdict::flags(&record).contains(&Flag::RunningServer));
+    let measured = record.measurement.unwrap();
+    // 150 ms at 200/s, every reply with status 200.
+    assert_eq!(measured.operations.verified, 30);
+    assert_eq!(measured.answers.unwrap().statuses[&200], 30);
+    let manifest: RunManifest = load(4);
+    assert!(matches!(manifest.target(), Target::Running { .. }));
+    assert_eq!(load::<Summary>(4).cells.len(), 2);
+}
+
+#[test]
+fn version_1_of_a_result_loads_with_its_facts() {
+    let result: RunResult = load(1);
+    assert_eq!((result.trials, result.operations.verified), (4, 120));
+    assert_eq!(result.values_by_trial["throughput"].len(), 4);
+    assert!(result.trust.level <= TrustLevel::Doubtful);
+    // 70 bytes of request each, over two connections a trial that were kept.
+    assert_eq!(result.network.bytes_sent, 4 * 40 * 70);
+    assert_eq!(result.network.connections_opened, 4 * 2);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use sockrates_core::files::write_whole;
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::TrialRecord;
+use sockrates_core::run_result::RunResult;
 use sockrates_core::summary::Summary;
 use sockrates_core::target::ServerUsage;
 
@@ -37,5 +38,6 @@ fn committed_schemas_describe_the_documents() {
     check::<TrialRecord>();
     check::<RunManifest>();
     check::<Summary>();
+    check::<RunResult>();
     check::<ServerUsage>();
 }
