@@ -109,6 +109,7 @@ fn peer() -> Peer {
     Peer {
         host: "127.0.0.1:80".into(),
         lifecycle: Lifecycle::Persistent,
+        door: None,
     }
 }
 

@@ -134,6 +134,16 @@ impl Agenda {
         self.state.borrow().schedule.as_ref()?.next_ns(self.span)
     }
 
+    /// Lets nothing more become due.
+    pub(crate) fn end(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.allowed = 0;
+        if let Some(schedule) = &mut state.schedule {
+            schedule.arrivals = Vec::new().into_iter();
+            schedule.wake_all();
+        }
+    }
+
     /// Returns how many operations were issued so far.
     pub(crate) fn issued(&self) -> Issued {
         self.state.borrow().issued
@@ -201,6 +211,11 @@ impl Issued {
     pub(crate) const fn add(&mut self, other: Self) {
         self.warm_up += other.warm_up;
         self.window += other.window;
+    }
+
+    /// Returns all of them.
+    pub(crate) const fn total(self) -> u64 {
+        self.warm_up + self.window
     }
 
     fn count(&mut self, intended_ns: u64, span: Span) {

@@ -55,6 +55,7 @@ impl Control {
         let peer = Peer {
             host,
             lifecycle: Lifecycle::Persistent,
+            door: None,
         };
         let connection = runtime.block_on(async {
             let stream = dialer.dial(0).await?;
@@ -70,7 +71,7 @@ impl Control {
     /// Has the server publish what the workload needs.
     pub(crate) fn prepare(&mut self, spec: &TrialSpec) -> Result<(), FailureKind> {
         match spec.cell.workload {
-            Workload::Echo { .. } | Workload::Fanout { .. } => Ok(()),
+            Workload::Echo { .. } | Workload::Fanout { .. } | Workload::Custom(_) => Ok(()),
             Workload::Updates {
                 events_per_second,
                 arrivals,

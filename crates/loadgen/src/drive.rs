@@ -2,17 +2,20 @@
 //! same for every lane.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use sockrates_core::failure::FailureKind;
+use sockrates_core::payload::PayloadKind;
 use tokio::sync::Notify;
 
 use crate::agenda::{Agenda, Due};
 use crate::alarm::{Alarm, Ring};
 use crate::environment::Environment;
 use crate::recorder::{Recorder, Sample};
-use crate::transport::{Peer, Transport};
+use crate::transport::{Peer, Reply, Transport};
 use crate::workload::{Exchanges, Workload};
 
 /// What the slots of a worker have in common.
@@ -25,6 +28,9 @@ pub(crate) struct Shared<E> {
     /// Whether the kernel is asked what each connection carried.
     pub(crate) counts_wire: bool,
     pub(crate) timeout_ns: u64,
+    /// Whether the server is one that sockrates knows nothing of: it may close a connection that is idle, and when its
+    /// reply begins is of interest.
+    pub(crate) is_foreign: bool,
     /// Is notified at each tick of the watchdog.
     pub(crate) tick: Notify,
 }
@@ -36,6 +42,9 @@ pub(crate) struct Connection<E: Environment, T> {
     pub(crate) witness: Option<E::Witness>,
     /// How many exchanges it has left, while they are limited.
     pub(crate) left: u32,
+    /// Whether its first reply is still to come, and when that begins is of interest: since when, and whether the
+    /// connection was opened ahead of the load.
+    pub(crate) fresh: Option<(u64, bool)>,
 }
 
 /// One connection's place: on a persistent lane one connection for the whole trial, on a per-request
@@ -50,6 +59,8 @@ pub(crate) struct Slot<E: Environment, T, W> {
     pub(crate) workload: W,
     pub(crate) connection: Option<Connection<E, T>>,
     pub(crate) is_connecting: bool,
+    /// Begins no earlier.
+    pub(crate) from_ns: u64,
 }
 
 impl<E, T, W> Slot<E, T, W>
@@ -64,6 +75,11 @@ where
         let shared = Rc::clone(&self.shared);
         let alarm = Rc::clone(&self.alarm);
         let now_ns = || shared.environment.now_ns();
+        while now_ns() < self.from_ns {
+            if alarm.wait(pin!(shared.tick.notified())).await.is_err() {
+                return;
+            }
+        }
         while let Ok(Some(due)) = alarm
             .wait(pin!(shared.agenda.next(self.local, now_ns)))
             .await
@@ -88,27 +104,38 @@ where
             };
             self.fail(due, failure).await;
         }
-        if let Some(connection) = self.connection.take() {
-            self.account(connection.witness);
-        }
+        self.drop_connection();
     }
 
     /// Does one operation and records it when it is verified.
     async fn operate(&mut self, due: Due) -> Result<(), FailureKind> {
+        if self.shared.is_foreign {
+            self.leave_what_is_over().await;
+        }
         let opened_ns = match self.connection {
             Some(_) => None,
             None => Some(self.connect().await?),
         };
         let connection = self.connection.as_mut().expect("connected above");
         let is_last = connection.left == 1;
-        let (request, mut reply) = self.workload.next(is_last);
+        let (request, reply) = self.workload.next(is_last);
+        let fresh = connection.fresh.take();
+        let mut reply = Stamped {
+            reply,
+            clock: fresh.and(Some(&self.shared.environment)),
+            began_ns: None,
+        };
         connection.transport.exchange(request, &mut reply).await?;
+        let began_ns = reply.began_ns;
         drop(reply);
         let completed_ns = self.shared.environment.now_ns();
         let close_ns = if is_last {
             Some(self.close(completed_ns).await?)
         } else {
             connection.left -= u32::from(self.shared.exchanges != Exchanges::UNLIMITED);
+            if connection.transport.is_spent() {
+                self.drop_connection();
+            }
             None
         };
         let mut recorder = self.shared.recorder.borrow_mut();
@@ -120,9 +147,31 @@ where
         if let Some(close_ns) = close_ns {
             recorder.closed(due.intended_ns, close_ns);
         }
+        if let Some(((usable_ns, is_ahead), began_ns)) = fresh.zip(began_ns) {
+            // A connection opened ahead was idle until its first operation.
+            let since_ns = usable_ns.max(due.started_ns);
+            recorder.first_byte(due.intended_ns, began_ns - since_ns, is_ahead);
+        }
         self.workload
             .verified(due.intended_ns, completed_ns, &mut recorder);
         Ok(())
+    }
+
+    /// Drops a connection that the server has closed while it was idle: the operation opens another one.
+    async fn leave_what_is_over(&mut self) {
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        let transport = &mut connection.transport;
+        if poll_fn(|context| Poll::Ready(transport.is_over(context))).await {
+            self.drop_connection();
+        }
+    }
+
+    fn drop_connection(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.account(connection.witness);
+        }
     }
 
     /// Makes a connection and returns when it was connected and when it was usable.
@@ -134,12 +183,15 @@ where
         let connected_ns = environment.now_ns();
         self.shared.recorder.borrow_mut().connections_opened += 1;
         let witness = self.shared.witness(&stream);
+        let transport = T::handshake(stream, &self.shared.peer).await?;
+        let usable_ns = environment.now_ns();
         self.connection = Some(Connection {
-            transport: T::handshake(stream, &self.shared.peer).await?,
+            transport,
             witness,
             left: self.shared.exchanges.0,
+            fresh: self.shared.is_foreign.then_some((usable_ns, false)),
         });
-        Ok((connected_ns, environment.now_ns()))
+        Ok((connected_ns, usable_ns))
     }
 
     /// Waits until the server has closed, and returns how long after the reply that was.
@@ -150,24 +202,17 @@ where
             .expect("an operation has a connection");
         connection.transport.close().await?;
         let close_ns = self.shared.environment.now_ns() - completed_ns;
-        self.account(connection.witness);
+        self.shared.account(connection.witness);
         Ok(close_ns)
     }
 
-    /// Notes what a connection carried, where that is counted.
-    fn account(&self, witness: Option<E::Witness>) {
-        if let Some(carried) = witness.and_then(|witness| self.shared.environment.carried(&witness))
-        {
-            self.shared.recorder.borrow_mut().wire.merge(&carried);
-        }
-    }
-
     async fn fail(&mut self, due: Due, kind: FailureKind) {
-        self.connection = None;
-        self.shared
-            .recorder
-            .borrow_mut()
-            .failed(due.intended_ns, kind);
+        self.drop_connection();
+        {
+            let mut recorder = self.shared.recorder.borrow_mut();
+            recorder.failed(due.intended_ns, kind);
+            self.workload.failed(due.intended_ns, &mut recorder);
+        }
         if self.is_connecting {
             self.is_connecting = false;
             // A closed loop must not hammer a target that does not let it in. Ending the pause, whether
@@ -177,7 +222,66 @@ where
     }
 }
 
+/// A reply of which it may be of interest when it began.
+struct Stamped<'a, E, R> {
+    reply: R,
+    /// Present while the reply has not begun, and someone wants to know when it does.
+    clock: Option<&'a E>,
+    began_ns: Option<u64>,
+}
+
+impl<E: Environment, R: Reply> Reply for Stamped<'_, E, R> {
+    #[inline]
+    fn begins(&mut self) {
+        if let Some(clock) = self.clock.take() {
+            self.began_ns = Some(clock.now_ns());
+        }
+    }
+
+    #[inline]
+    fn status(&mut self, status: u16) -> Result<(), FailureKind> {
+        self.reply.status(status)
+    }
+
+    #[inline]
+    fn head(&mut self, sequence: u64) {
+        self.reply.head(sequence);
+    }
+
+    #[inline]
+    fn message(&mut self, kind: PayloadKind, message: &[u8]) -> Result<bool, FailureKind> {
+        self.reply.message(kind, message)
+    }
+
+    #[inline]
+    fn unasked(&mut self, kind: PayloadKind, message: &[u8]) {
+        self.reply.unasked(kind, message);
+    }
+
+    #[inline]
+    fn closed(&mut self, code: u16) {
+        self.reply.closed(code);
+    }
+
+    #[inline]
+    fn feed(&mut self, chunk: &[u8]) {
+        self.reply.feed(chunk);
+    }
+
+    #[inline]
+    fn finish(&mut self) -> Result<(), FailureKind> {
+        self.reply.finish()
+    }
+}
+
 impl<E: Environment> Shared<E> {
+    /// Notes what a connection carried, where that is counted.
+    pub(crate) fn account(&self, witness: Option<E::Witness>) {
+        if let Some(carried) = witness.and_then(|witness| self.environment.carried(&witness)) {
+            self.recorder.borrow_mut().wire.merge(&carried);
+        }
+    }
+
     /// Makes a witness of a new connection, where what it carries is counted.
     pub(crate) fn witness(&self, stream: &E::Stream) -> Option<E::Witness> {
         self.counts_wire

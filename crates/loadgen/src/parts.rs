@@ -42,7 +42,8 @@ where
     T: Transport<TcpStream> + 'static,
     W: Workload<T::Prepared> + 'static,
 {
-    type Connection = Connection<Real, T>;
+    /// With the instants at which it was dialed, connected and usable.
+    type Connection = (Connection<Real, T>, [u64; 3]);
 
     fn metrics(&self, plan: &WorkerPlan) -> (Metrics, Course) {
         let opens = plan.exchanges != Exchanges::UNLIMITED;
@@ -51,6 +52,10 @@ where
             Spec::Echo { .. } | Spec::Fanout { .. } => exchange,
             Spec::Updates { .. } => exchange.and(&[Metric::Staleness]),
             Spec::Duplex { .. } => exchange.and(Player::TIMES),
+            Spec::Custom(_) => {
+                let all = exchange_metrics(plan.arrivals.is_some(), true);
+                all.and(&[Metric::FirstByte])
+            }
         };
         (metrics, Course::Operations)
     }
@@ -67,14 +72,21 @@ where
     ) -> impl Future<Output = Result<Self::Connection, FailureKind>> + 'static {
         let (environment, peer) = (environment.clone(), plan.peer.clone());
         let (slot, counts_wire) = (plan.slots[place], plan.counts_wire);
+        let is_foreign = plan.is_foreign();
         async move {
+            let dialed_ns = environment.now_ns();
             let stream = environment.dial(slot).await?;
+            let connected_ns = environment.now_ns();
             let witness = counts_wire.then(|| environment.witness(&stream)).flatten();
-            Ok(Connection {
-                transport: T::handshake(stream, &peer).await?,
+            let transport = T::handshake(stream, &peer).await?;
+            let usable_ns = environment.now_ns();
+            let connection = Connection {
+                transport,
                 witness,
                 left: Exchanges::UNLIMITED.0,
-            })
+                fresh: is_foreign.then_some((usable_ns, true)),
+            };
+            Ok((connection, [dialed_ns, connected_ns, usable_ns]))
         }
     }
 
@@ -87,8 +99,13 @@ where
     ) {
         let workloads = self.workloads.drain(..);
         let slots = workloads.zip(connections).zip(&plan.slots).zip(0..);
-        for (((workload, connection), global), local) in slots {
+        for (((workload, opened), global), local) in slots {
             let alarm = Rc::<Alarm>::default();
+            let connection = opened.map(|(connection, [dialed_ns, connected_ns, usable_ns])| {
+                let mut recorder = shared.recorder.borrow_mut();
+                recorder.set_up(dialed_ns, connected_ns, usable_ns);
+                connection
+            });
             let slot = Slot {
                 shared: Rc::clone(shared),
                 alarm: Rc::clone(&alarm),
@@ -97,6 +114,7 @@ where
                 workload,
                 connection,
                 is_connecting: false,
+                from_ns: plan.joins_ns(*global, shared.recorder.borrow().start_ns()),
             };
             crew.spawn(&alarm, slot.drive());
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::{
-    DuplexCounts, FanoutCounts, Metric, Operations, Slices, UpdateCounts, Wire,
+    AnswerCounts, DuplexCounts, FanoutCounts, Metric, Operations, Slices, UpdateCounts, Wire,
 };
 
 use crate::agenda::{Due, Issued, Span};
@@ -75,6 +75,9 @@ pub struct Recorder {
     pub(crate) updates: UpdateCounts,
     pub(crate) fanout: FanoutCounts,
     pub(crate) duplex: DuplexCounts,
+    pub(crate) answers: AnswerCounts,
+    /// The window's replies by status; empty where nobody counts them.
+    statuses: Vec<u64>,
     /// The latest update each connection of the trial has seen.
     pub(crate) followed: Vec<u64>,
     pub(crate) connections_opened: u64,
@@ -103,6 +106,12 @@ impl Recorder {
             updates: UpdateCounts::default(),
             fanout: FanoutCounts::default(),
             duplex: DuplexCounts::default(),
+            answers: AnswerCounts::default(),
+            statuses: if scope.records.has(Metric::FirstByte) {
+                vec![0; STATUSES]
+            } else {
+                Vec::new()
+            },
             followed: vec![0; scope.connections as usize],
             connections_opened: 0,
             wire: Wire::default(),
@@ -140,7 +149,57 @@ impl Recorder {
             self.time(Metric::Connect, connected_ns - due.started_ns);
             self.time(Metric::Handshake, usable_ns - connected_ns);
             self.time(Metric::Exchange, completed_ns - usable_ns);
+        } else if self.scope.records.has(Metric::FirstByte) {
+            // Both clocks, with and without setting up, for all operations of a user's own.
+            self.time(Metric::Exchange, service_ns);
         }
+    }
+
+    /// Records how long a connection that was opened ahead of the load took to open.
+    pub(crate) fn set_up(&mut self, dialed_ns: u64, connected_ns: u64, usable_ns: u64) {
+        self.time(Metric::Connect, connected_ns - dialed_ns);
+        self.time(Metric::Handshake, usable_ns - connected_ns);
+    }
+
+    /// Records when the first reply of a connection began; connections that were opened ahead count at any time.
+    pub(crate) fn first_byte(&mut self, since_ns: u64, ns: u64, is_ahead: bool) {
+        if is_ahead || self.is_in_window(since_ns) {
+            self.time(Metric::FirstByte, ns);
+        }
+    }
+
+    /// Records how long after the one before it a message came.
+    pub(crate) fn came_after(&mut self, at_ns: u64, ns: u64) {
+        if self.is_on(at_ns) {
+            self.slice(at_ns).record(ns);
+        }
+        self.lasted(Metric::InterArrival, at_ns, ns);
+    }
+
+    /// Counts a message that only receiving clients got.
+    pub(crate) fn received(&mut self, at_ns: u64, bytes: usize) {
+        if self.is_in_open_window(at_ns) {
+            self.answers.received += 1;
+            self.answers.received_bytes += bytes as u64;
+        }
+    }
+
+    /// Counts the status of a reply, if there was one.
+    pub(crate) fn answered(&mut self, intended_ns: u64, status: Option<u16>) {
+        let counts = self.is_in_window(intended_ns);
+        let status = status.filter(|_| counts).map(usize::from);
+        if let Some(count) = status.and_then(|status| self.statuses.get_mut(status)) {
+            *count += 1;
+        }
+    }
+
+    /// Returns how many operations have ended so far, well and otherwise.
+    pub(crate) fn ended(&self) -> (u64, u64) {
+        let failed = |tally: &Tally| tally.failed.iter().sum::<u64>();
+        (
+            self.warm_up.verified + self.window.verified,
+            failed(&self.warm_up) + failed(&self.window),
+        )
     }
 
     /// Records that an operation of an open load was noticed, where nobody waits for its reply.
@@ -198,6 +257,11 @@ impl Recorder {
     /// Says whether what begins at this instant counts, where the server may begin something at any time.
     pub(crate) const fn is_in_open_window(&self, at_ns: u64) -> bool {
         self.is_in_window(at_ns) && at_ns < self.scope.span.end_ns
+    }
+
+    /// Returns the beginning of the load.
+    pub(crate) const fn start_ns(&self) -> u64 {
+        self.scope.span.start_ns
     }
 
     /// Returns the end of the load.
@@ -259,6 +323,10 @@ impl Recorder {
         self.updates.merge(&other.updates);
         self.fanout.merge(&other.fanout);
         self.duplex.merge(&other.duplex);
+        self.answers.merge(&other.answers);
+        for (mine, theirs) in self.statuses.iter_mut().zip(&other.statuses) {
+            *mine += theirs;
+        }
         for (mine, theirs) in self.followed.iter_mut().zip(&other.followed) {
             *mine = (*mine).max(*theirs);
         }
@@ -281,6 +349,17 @@ impl Recorder {
         } else {
             issued.warm_up += count;
         }
+    }
+
+    /// Takes what is known of the answers to a workload of a user's own.
+    pub(crate) fn take_answers(&mut self) -> AnswerCounts {
+        let mut answers = std::mem::take(&mut self.answers);
+        let statuses = (0u16..).zip(&self.statuses);
+        answers.statuses = statuses
+            .filter(|(_, count)| **count > 0)
+            .map(|(status, count)| (status, *count))
+            .collect();
+        answers
     }
 
     /// Returns what was issued when everything issued is in the books.
@@ -332,6 +411,9 @@ impl Recorder {
         &mut self.slices[usize::try_from(index).map_or(last, |index| index.min(last))]
     }
 }
+
+/// A status has three digits; the parser lets no others through.
+const STATUSES: usize = 1000;
 
 /// What every exchange has; `opens` says that connections are opened under load.
 pub(crate) const fn exchange_metrics(is_open_load: bool, opens: bool) -> Metrics {

@@ -10,16 +10,19 @@ use tokio::net::TcpStream;
 
 use crate::converse::Conversing;
 use crate::parts::{Exchanging, Following};
+use crate::receive::Receiving;
 use crate::transport::http1::Http1;
 use crate::transport::http1_hyper::HyperHttp1;
 use crate::transport::sse::Sse;
 use crate::transport::tcp::Tcp;
 use crate::transport::websocket::Ws;
+use crate::transport::websocket::any::AnyWs;
 use crate::transport::websocket::listen::WsUpdates;
 use crate::transport::{Listen, Peer, Transport};
 use crate::worker::{self, Start, WorkerError, WorkerOutcome, WorkerPlan};
 use crate::workload;
 use crate::workload::chat::{Member, Rooms};
+use crate::workload::custom::Custom;
 use crate::workload::echo::{Echo, Messages};
 use crate::workload::game::{HttpPlayer, Player};
 use crate::workload::updates::{Expected, Follower, Patience, Poller};
@@ -69,7 +72,7 @@ pub const ROWS: &[Row] = &[
         transport: "http1",
         client: None,
         lifecycles: &Lifecycle::ALL,
-        workloads: &["echo", "updates", "duplex"],
+        workloads: &["echo", "updates", "duplex", "custom"],
         deliveries: &[Delivery::ShortPoll, Delivery::LongPoll, Delivery::Sse],
         port: Port::Http,
         summary: "HTTP/1.1 with a lean client",
@@ -79,7 +82,7 @@ pub const ROWS: &[Row] = &[
         transport: "http1",
         client: Some(Lane::NULL),
         lifecycles: &[Lifecycle::Persistent],
-        workloads: &["echo"],
+        workloads: &["echo", "custom"],
         deliveries: &[],
         port: Port::Http,
         summary: "null: http1-persistent once more, to show how far two equal lanes come out apart",
@@ -89,7 +92,7 @@ pub const ROWS: &[Row] = &[
         transport: "websocket",
         client: None,
         lifecycles: &Lifecycle::ALL,
-        workloads: &["echo", "updates", "fanout", "duplex"],
+        workloads: &["echo", "updates", "fanout", "duplex", "custom"],
         deliveries: &[Delivery::Push],
         port: Port::Http,
         summary: "WebSocket (RFC 6455) over HTTP/1.1",
@@ -176,6 +179,10 @@ impl Row {
         let is_kept = lifecycle == Lifecycle::Persistent;
         let suits = match workload {
             Workload::Echo { .. } => true,
+            Workload::Custom(custom) if self.transport == "websocket" => {
+                custom.websocket.is_some() && (is_kept || !custom.listens())
+            }
+            Workload::Custom(custom) => custom.http.is_some(),
             Workload::Updates { delivery, .. } => {
                 self.deliveries.contains(delivery) && (is_kept || !workload.listens())
             }
@@ -239,8 +246,24 @@ where
             let players = players(plan).into_iter().map(player).collect();
             exchange::<T, HttpPlayer<TcpStream, T>>(plan, start, players)
         }
+        Workload::Custom(ref custom) => {
+            let workloads = customs::<T>(plan, custom);
+            exchange::<T, Custom<T::Prepared>>(plan, start, workloads)
+        }
         Workload::Fanout { .. } => unreachable!("{CARRIED}"),
     }
+}
+
+/// Makes what the slots of a worker ask of a server of a user's own.
+fn customs<T: Transport<TcpStream>>(
+    plan: &WorkerPlan,
+    custom: &sockrates_core::custom::Custom,
+) -> Vec<Custom<T::Prepared>> {
+    let custom = Rc::new(custom.clone());
+    let of_slot = |slot: &u32| {
+        Custom::new::<_, T>(&custom, *slot, plan.seed, plan.exchanges, &plan.peer).expect(CARRIED)
+    };
+    plan.slots.iter().map(of_slot).collect()
 }
 
 fn exchange<T, W>(
@@ -284,6 +307,18 @@ fn run_websocket(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, Work
             let voices = plan.slots.iter().map(member).collect();
             worker::run(plan, start, Conversing::<Member>::new(voices, plan.seed))
         }
+        Workload::Custom(ref custom) if custom.listens() => {
+            let workloads = customs::<AnyWs<TcpStream>>(plan, custom);
+            let sends = custom
+                .websocket
+                .as_ref()
+                .is_some_and(|any| any.message.is_some());
+            let subscription =
+                |workload: Custom<Vec<u8>>| sends.then(|| Rc::from(workload.into_first()));
+            let subscriptions = workloads.into_iter().map(subscription).collect();
+            worker::run(plan, start, Receiving::new(subscriptions))
+        }
+        Workload::Custom(_) => run::<AnyWs<TcpStream>>(plan, start),
         Workload::Duplex { .. } => {
             let playing = Conversing::new(players(plan), plan.seed);
             worker::run(plan, start, playing)

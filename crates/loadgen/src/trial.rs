@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::thread;
 
 use sockrates_core::histogram::Histogram;
-use sockrates_core::plan::TrialSpec;
+use sockrates_core::plan::{Cell, Target, TrialSpec};
 use sockrates_core::record::{
-    DuplexCounts, FanoutCounts, LoadCost, Metric, Operations, Slices, SocketFacts, Spans,
-    UpdateCounts, Wire,
+    AnswerCounts, DuplexCounts, FanoutCounts, LoadCost, Metric, Operations, Silence, Slices,
+    SocketFacts, Spans, UpdateCounts, Wire,
 };
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Arrival;
@@ -17,8 +18,9 @@ use sockrates_probe::cpu;
 
 use crate::control::Control;
 use crate::dial::{Dialer, facts};
+use crate::live::Live;
 use crate::registry::{self, LaneError, Port, Row};
-use crate::transport::Peer;
+use crate::transport::{Door, Peer};
 pub use crate::worker::WorkerError;
 use crate::worker::{Meter, Start, WorkerOutcome, WorkerPlan};
 use crate::workload::Exchanges;
@@ -66,6 +68,10 @@ pub struct Load {
     pub fanout: Option<FanoutCounts>,
     /// What the duplex workload saw.
     pub duplex: Option<DuplexCounts>,
+    /// How the custom workload was answered.
+    pub answers: Option<AnswerCounts>,
+    /// The longest time in which operations were open and none ended.
+    pub silence: Option<Silence>,
     /// What the process used.
     pub client: ProcessUsage,
     /// What the load cost the server and the network.
@@ -108,6 +114,16 @@ pub fn run(
     addresses: Addresses,
     sources: &[Ipv4Addr],
 ) -> Result<Load, TrialError> {
+    run_live(spec, addresses, sources, &Arc::default())
+}
+
+/// As [`run`], with a view of the load while it is on, through which it can be ended.
+pub fn run_live(
+    spec: &TrialSpec,
+    addresses: Addresses,
+    sources: &[Ipv4Addr],
+    live: &Arc<Live>,
+) -> Result<Load, TrialError> {
     let row = registry::find(&spec.cell.lane, &spec.cell.workload)?;
     let target = address(row, addresses).ok_or(TrialError::NoFloor(spec.cell.lane.to_string()))?;
     let dialer = Dialer::new(target, sources);
@@ -116,9 +132,12 @@ pub fn run(
         workload: spec.cell.workload.name(),
         failure,
     };
-    let needs_control = !matches!(spec.cell.workload, Workload::Echo { .. });
+    let needs_control = !matches!(
+        spec.cell.workload,
+        Workload::Echo { .. } | Workload::Custom(_)
+    );
     let mut control = needs_control
-        .then(|| Control::new(&dialer, target.to_string()))
+        .then(|| Control::new(&dialer, host(spec, target)))
         .transpose()
         .map_err(unprepared)?;
     if let Some(control) = &mut control {
@@ -128,7 +147,7 @@ pub fn run(
         server_pid: addresses.server_pid,
         network_is_own: addresses.network_is_own,
     };
-    let plans = deal(spec, &dialer, target, meter);
+    let plans = deal(spec, &dialer, target, meter, live);
     let outcomes = run_workers(row, &plans, &spec.placement.client_cpus)?;
     let mut whole = merge(outcomes);
     if let (Workload::Updates { topics, .. }, Some(control), true) = (
@@ -148,6 +167,25 @@ pub fn run(
         whole.issued = whole.recorder.accounted();
     }
     Ok(finish(spec, socket, whole))
+}
+
+/// Returns what the server is called in requests.
+pub(crate) fn host(spec: &TrialSpec, address: SocketAddr) -> String {
+    match &spec.target {
+        Target::Running {
+            host: Some(host), ..
+        } => host.clone(),
+        _ => address.to_string(),
+    }
+}
+
+/// Returns how WebSockets are opened, where the workload says how.
+pub(crate) fn door(spec: &TrialSpec) -> Option<Arc<Door>> {
+    let Workload::Custom(custom) = &spec.cell.workload else {
+        return None;
+    };
+    let exchange = custom.websocket.clone()?;
+    Some(Arc::new(Door::new(exchange, spec.seed)))
 }
 
 fn address(row: &Row, addresses: Addresses) -> Option<SocketAddr> {
@@ -175,7 +213,13 @@ fn reach(dialer: &Dialer, address: SocketAddr) -> Result<SocketFacts, TrialError
 }
 
 /// Deals connections and arrivals out, round and round, to as many workers as there are CPUs.
-fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> Vec<WorkerPlan> {
+fn deal(
+    spec: &TrialSpec,
+    dialer: &Dialer,
+    target: SocketAddr,
+    meter: Meter,
+    live: &Arc<Live>,
+) -> Vec<WorkerPlan> {
     let cell = &spec.cell;
     let timing = cell.timing;
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
@@ -194,19 +238,23 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> 
         workers,
         slots,
     };
+    let door = door(spec);
     let plan = |worker: u32| WorkerPlan {
+        ramp_ns: ns(timing.ramp_ms),
+        live: Arc::clone(live),
         connections: slots,
         meter: (worker == 0).then_some(meter),
         dialer: dialer.clone(),
         peer: Peer {
-            host: target.to_string(),
+            host: host(spec, target),
             lifecycle: cell.lane.lifecycle,
+            door: door.clone(),
         },
         workload: cell.workload.clone(),
         exchanges: cell
             .exchanges_per_connection()
             .map_or(Exchanges::UNLIMITED, Exchanges),
-        counts_wire: cell.operations.is_some(),
+        counts_wire: counts_wire(cell),
         seed: spec.seed,
         wait: cell.wait,
         slots: shares.slots_of(worker),
@@ -219,6 +267,12 @@ fn deal(spec: &TrialSpec, dialer: &Dialer, target: SocketAddr, meter: Meter) -> 
         slice_width_ns: SLICE_NS.max(length_ns.div_ceil(MAX_SLICES)),
     };
     (0..workers).map(plan).collect()
+}
+
+/// Says whether the kernel is asked what connections carried: where operations are counted, and where bytes are of
+/// interest because the exchange is a user's own.
+const fn counts_wire(cell: &Cell) -> bool {
+    cell.operations.is_some() || matches!(cell.workload, Workload::Custom(_))
 }
 
 /// How slots and arrivals are dealt out.
@@ -298,18 +352,29 @@ fn merge(outcomes: Vec<WorkerOutcome>) -> WorkerOutcome {
         whole.recorder.merge(&other.recorder);
         whole.issued.add(other.issued);
         whole.end_ns = whole.end_ns.max(other.end_ns);
+        whole.span.end_ns = whole.span.end_ns.max(other.span.end_ns);
+        whole.silence = whole.silence.zip(other.silence).and_then(both);
     }
     whole
 }
 
+/// Returns when two workers were silent at the same time.
+fn both((one, other): (Silence, Silence)) -> Option<Silence> {
+    let from_ns = one.from_ns.max(other.from_ns);
+    let to_ns = (one.from_ns + one.ns).min(other.from_ns + other.ns);
+    let ns = to_ns.checked_sub(from_ns).filter(|ns| *ns > 0)?;
+    Some(Silence { from_ns, ns })
+}
+
 fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
     let WorkerOutcome {
-        recorder,
+        mut recorder,
         issued,
         span,
         end_ns,
         usage,
         cost,
+        silence,
     } = whole;
     let (warm_up, operations) = recorder.operations(issued);
     let workload = &spec.cell.workload;
@@ -317,7 +382,9 @@ fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
     let fanout = matches!(workload, Workload::Fanout { .. }).then_some(recorder.fanout);
     let duplex = matches!(workload, Workload::Duplex { .. }).then_some(recorder.duplex);
     let connections_opened = recorder.connections_opened;
-    let wire = spec.cell.operations.map(|_| recorder.wire);
+    let is_custom = matches!(workload, Workload::Custom(_));
+    let answers = is_custom.then(|| recorder.take_answers());
+    let wire = counts_wire(&spec.cell).then_some(recorder.wire);
     let (histograms, slices) = recorder.into_histograms();
     Load {
         socket,
@@ -336,6 +403,8 @@ fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
         wire,
         fanout,
         duplex,
+        answers,
+        silence,
         client: usage,
         cost,
     }

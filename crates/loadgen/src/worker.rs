@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::record::{LoadCost, NetworkCost};
+use sockrates_core::record::{LoadCost, NetworkCost, Silence};
 use sockrates_core::scenario::{Wait, Workload as WorkloadSpec};
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
@@ -22,6 +22,7 @@ use crate::drive::Shared;
 #[cfg(test)]
 use crate::drive::Slot;
 use crate::environment::{Environment, Real, Timer};
+use crate::live::Live;
 use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::Peer;
 #[cfg(test)]
@@ -60,6 +61,9 @@ pub(crate) struct WorkerPlan {
     pub(crate) drain_ns: u64,
     pub(crate) timeout_ns: u64,
     pub(crate) slice_width_ns: u64,
+    /// How long the connections of a closed loop take to join one by one.
+    pub(crate) ramp_ns: u64,
+    pub(crate) live: Arc<Live>,
 }
 
 /// Lets workers begin at the same instant.
@@ -79,6 +83,8 @@ pub(crate) struct WorkerOutcome {
     /// The whole process, between this worker's start and its end.
     pub(crate) usage: ProcessUsage,
     pub(crate) cost: Option<LoadCost>,
+    /// The longest time in which operations were open and none ended.
+    pub(crate) silence: Option<Silence>,
 }
 
 /// Reads what both ends and the network use.
@@ -216,6 +222,7 @@ async fn work<P: Part>(
         exchanges: plan.exchanges,
         counts_wire: plan.counts_wire,
         timeout_ns: plan.timeout_ns,
+        is_foreign: plan.is_foreign(),
         tick: Notify::new(),
     });
     let mut timer = shared.environment.timer()?;
@@ -226,9 +233,10 @@ async fn work<P: Part>(
     let mut crew = Crew::new();
     part.begin(plan, connections, &shared, &mut crew);
     begin_pacing(plan.wait, &shared)?;
-    let end_ns = crew
-        .watch(&shared, &mut timer, span.end_ns + plan.drain_ns)
-        .await?;
+    plan.live.begin(start_ns);
+    let mut watch = Watch::new(Some(&plan.live), span, plan.drain_ns);
+    let end_ns = crew.watch(&shared, &mut timer, &mut watch).await?;
+    let span = watch.span;
     let cost = cost_before.zip(read());
     let usage = process::since(&before, &process::usage());
     let waiting = shared.agenda.take_waiting();
@@ -237,6 +245,7 @@ async fn work<P: Part>(
     Ok(WorkerOutcome {
         cost: cost.map(|(before, after)| cost_since(&before, &after)),
         issued: issued.unwrap_or(outcome.issued),
+        silence: watch.silence,
         ..outcome
     })
 }
@@ -263,7 +272,8 @@ where
         let alarm = Rc::clone(&slot.alarm);
         crew.spawn(&alarm, slot.drive());
         begin_pacing(Wait::Blocking, shared).unwrap();
-        let end_ns = crew.watch(shared, &mut timer, over_ns).await.unwrap();
+        let mut watch = Watch::new(None, span, over_ns - span.end_ns);
+        let end_ns = crew.watch(shared, &mut timer, &mut watch).await.unwrap();
         let waiting = shared.agenda.take_waiting();
         shared
             .recorder
@@ -339,15 +349,16 @@ impl Crew {
         });
     }
 
-    /// Watches the deadlines until every slot has finished; at `over_ns` ends those that have not.
+    /// Watches the deadlines until every slot has finished; when the drain is over ends those that have not.
     /// Returns when that was.
     async fn watch<E: Environment>(
         &self,
         shared: &Shared<E>,
         timer: &mut impl Timer,
-        over_ns: u64,
+        watch: &mut Watch<'_>,
     ) -> std::io::Result<u64> {
         loop {
+            let over_ns = watch.over_ns();
             let now_ns = shared.environment.now_ns();
             if self.working.get() == 0 {
                 return Ok(now_ns);
@@ -363,6 +374,8 @@ impl Crew {
                 result = timer.until(next_ns) => result?,
             }
             let now_ns = shared.environment.now_ns();
+            watch.look(shared, now_ns);
+            let over_ns = watch.over_ns();
             for alarm in &self.alarms {
                 alarm.check(now_ns);
                 if now_ns >= over_ns {
@@ -370,6 +383,60 @@ impl Crew {
                 }
             }
             shared.tick.notify_waiters();
+        }
+    }
+}
+
+/// What the watchdog looks at beside the deadlines.
+struct Watch<'a> {
+    live: Option<&'a Live>,
+    /// As planned; shorter once the load was stopped.
+    span: Span,
+    drain_ns: u64,
+    /// What had ended at the last look, well and otherwise.
+    ended: (u64, u64),
+    /// The look at which something had ended last, or nothing was open.
+    heard_ns: u64,
+    silence: Option<Silence>,
+}
+
+impl<'a> Watch<'a> {
+    const fn new(live: Option<&'a Live>, span: Span, drain_ns: u64) -> Self {
+        Self {
+            live,
+            span,
+            drain_ns,
+            ended: (0, 0),
+            heard_ns: span.start_ns,
+            silence: None,
+        }
+    }
+
+    const fn over_ns(&self) -> u64 {
+        self.span.end_ns + self.drain_ns
+    }
+
+    /// Says what happened since the last look, and stops the load when that is asked for.
+    fn look<E: Environment>(&mut self, shared: &Shared<E>, now_ns: u64) {
+        let (verified, failed) = shared.recorder.borrow().ended();
+        let before = std::mem::replace(&mut self.ended, (verified, failed));
+        let is_open = shared.agenda.issued().total() > verified + failed;
+        if before != self.ended || !is_open {
+            self.heard_ns = now_ns;
+        }
+        let silent_ns = now_ns.saturating_sub(self.heard_ns);
+        if silent_ns > self.silence.map_or(0, |silence| silence.ns) {
+            self.silence = Some(Silence {
+                from_ns: self.heard_ns.saturating_sub(self.span.start_ns),
+                ns: silent_ns,
+            });
+        }
+        let Some(live) = self.live else { return };
+        live.add(verified - before.0, failed - before.1);
+        if live.is_stopped() && now_ns < self.span.end_ns {
+            self.span.end_ns = now_ns;
+            self.span.window_start_ns = self.span.window_start_ns.min(now_ns);
+            shared.agenda.end();
         }
     }
 }
@@ -428,6 +495,21 @@ impl WorkerPlan {
         }
     }
 
+    /// Says whether the workload is a user's own, for a server of which nothing is known.
+    pub(crate) const fn is_foreign(&self) -> bool {
+        matches!(self.workload, WorkloadSpec::Custom(_))
+    }
+
+    /// Returns when a slot of a closed loop joins: one after the other over the ramp.
+    pub(crate) fn joins_ns(&self, slot: u32, start_ns: u64) -> u64 {
+        let ramp_ns = if self.arrivals.is_none() {
+            self.ramp_ns
+        } else {
+            0
+        };
+        start_ns + ramp_ns * u64::from(slot) / u64::from(self.connections.max(1))
+    }
+
     fn agenda(&self, span: Span) -> Agenda {
         let slots = u32::try_from(self.slots.len()).expect("connections are counted in u32");
         match &self.arrivals {
@@ -446,6 +528,7 @@ impl<E: Environment> Shared<E> {
             end_ns,
             usage,
             cost: None,
+            silence: None,
         }
     }
 }

@@ -112,6 +112,7 @@ fn following_news_allocates_nothing_per_event_or_poll() {
 fn news(lane: &str, delivery: Delivery, events_per_second: f64, load: &Load) -> TrialSpec {
     let timing = Timing {
         warm_up_ms: 0,
+        ramp_ms: 0,
         window_ms: 500,
         drain_ms: 500,
         timeout_ms: 5000,
@@ -166,6 +167,7 @@ fn allocations(spec: &TrialSpec, addresses: Addresses) -> u64 {
 fn spec(lane: &str, load: &Load, operations: u64) -> TrialSpec {
     let timing = Timing {
         warm_up_ms: 0,
+        ramp_ms: 0,
         window_ms: 20_000,
         drain_ms: 5000,
         timeout_ms: 20_000,

@@ -130,10 +130,12 @@ fn play(
         peer: Peer {
             host: String::new(),
             lifecycle: Lifecycle::Persistent,
+            door: None,
         },
         exchanges,
         counts_wire: false,
         timeout_ns: 300 * MS,
+        is_foreign: false,
         tick: Notify::new(),
     });
     let slot = Slot::<Manual, Scripted, Scene> {
@@ -150,8 +152,10 @@ fn play(
             transport: Scripted { world },
             witness: None,
             left: Exchanges::UNLIMITED.0,
+            fresh: None,
         }),
         is_connecting: false,
+        from_ns: 0,
     };
     let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);
     let books = outcome.recorder.operations(outcome.issued).1;

@@ -139,6 +139,7 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
     let peer = Peer {
         host: String::new(),
         lifecycle: Lifecycle::Persistent,
+        door: None,
     };
     let shared = Rc::new(Shared {
         environment: world.clone(),
@@ -148,6 +149,7 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
         exchanges: Exchanges::UNLIMITED,
         counts_wire: false,
         timeout_ns: LENGTH_NS,
+        is_foreign: false,
         tick: Notify::new(),
     });
     let mut follower = Follower::new(0, 1, SEED, Rc::default());
@@ -163,8 +165,10 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
             transport: connection,
             witness: None,
             left: Exchanges::UNLIMITED.0,
+            fresh: None,
         }),
         is_connecting: false,
+        from_ns: 0,
     };
     let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);
     let updates = outcome.recorder.updates;

@@ -1,12 +1,14 @@
 //! HTTP/1.1 with a lean client: requests serialised beforehand, replies parsed in place.
 
 use std::io::Write;
+use std::pin::Pin;
+use std::task::Context;
 
 use httparse::Status;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::target;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::response::{Body, Head, parse_head};
 use super::tcp::{expect_end, read_some};
@@ -24,6 +26,8 @@ pub struct Http1<S> {
     /// `Date` changes): the same bytes mean the same and need no parsing.
     known: Vec<u8>,
     known_head: Option<Head>,
+    /// Whether the server closes after the last reply.
+    closes: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
@@ -34,8 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
 
     fn prepare(request: &Request<'_>, peer: &Peer, prepared: &mut Vec<u8>) -> Option<()> {
         prepared.clear();
-        write_request(request, peer, prepared).expect("writing to memory cannot fail");
-        Some(())
+        write_request(request, peer, prepared).ok()
     }
 
     async fn handshake(stream: S, _peer: &Peer) -> Result<Self, FailureKind> {
@@ -46,6 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
             to: 0,
             known: Vec::with_capacity(KNOWN_BYTES),
             known_head: None,
+            closes: false,
         })
     }
 
@@ -58,12 +62,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
             .write_all(request)
             .await
             .map_err(|error| FailureKind::of_io(&error))?;
+        self.read_more().await?;
+        reply.begins();
         let head = self.final_head().await?;
+        self.closes = head.closes;
         reply.status(head.status)?;
         if let Some(sequence) = head.news {
             reply.head(sequence);
         }
         match head.body {
+            // Whatever its head says of a body, it has none (RFC 9110 section 9.3.2).
+            _ if request.starts_with(b"HEAD ") => {}
             Body::Length(length) => self.counted(length, reply).await?,
             Body::Chunked => self.chunked(reply).await?,
             Body::UntilClose => self.until_close(reply).await?,
@@ -75,7 +84,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
         reply.finish()
     }
 
+    fn is_spent(&self) -> bool {
+        self.closes
+    }
+
+    /// Whatever comes when nothing was asked is an end, or as good as one.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let mut free = ReadBuf::new(&mut self.buffer);
+        Pin::new(&mut self.stream)
+            .poll_read(context, &mut free)
+            .is_ready()
+    }
+
+    /// A server that was asked to close and does not say that it will is not waited for.
     async fn close(mut self) -> Result<(), FailureKind> {
+        if !self.closes {
+            return Ok(());
+        }
         expect_end(&mut self.stream, &mut self.buffer).await
     }
 }
@@ -83,7 +108,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
 impl<S: AsyncRead + Unpin> Http1<S> {
     /// Reads heads until one is not interim (1xx).
     async fn final_head(&mut self) -> Result<Head, FailureKind> {
-        self.read_more().await?;
         loop {
             let unused = &self.buffer[self.from..self.to];
             if let Some(head) = self.known_head.filter(|_| unused.starts_with(&self.known)) {
@@ -202,7 +226,9 @@ impl<S: AsyncRead + Unpin> Http1<S> {
 const KNOWN_BYTES: usize = 1024;
 
 fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::io::Result<()> {
-    let Peer { host, lifecycle } = peer;
+    let Peer {
+        host, lifecycle, ..
+    } = peer;
     let close = match lifecycle {
         Lifecycle::PerRequest => "Connection: close\r\n",
         Lifecycle::Persistent => "",
@@ -230,6 +256,15 @@ fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::
             write!(out, " HTTP/1.1\r\nHost: {host}\r\n")?;
             write!(out, "Content-Length: {length}\r\n{close}\r\n")?;
             out.extend_from_slice(input);
+            Ok(())
+        }
+        Request::Custom { custom, .. } => {
+            // The registry was asked whether the workload has a part for HTTP.
+            let http = custom
+                .http
+                .as_ref()
+                .ok_or(std::io::ErrorKind::Unsupported)?;
+            out.extend(http.request(host, *lifecycle == Lifecycle::PerRequest));
             Ok(())
         }
         Request::Put { target } => {
@@ -273,6 +308,10 @@ pub(super) fn write_target(request: &Request<'_>, out: &mut Vec<u8>) -> std::io:
             write!(out, "{path}?game={game}&player={player}&since={since}")
         }
         Request::Put { target } => write!(out, "{target}"),
+        Request::Custom { custom, .. } => {
+            let path = custom.http.as_ref().map(|http| http.path.as_str());
+            write!(out, "{}", path.unwrap_or_default())
+        }
         Request::Echo { .. } => write!(out, "{}", target::ECHO),
     }
 }

@@ -59,7 +59,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Transport<S> for HyperHttp1<S>
                 prepared.body = Bytes::new();
             }
             // A control is for what it controls.
-            Request::Input { .. } | Request::Snapshot { .. } | Request::Put { .. } => return None,
+            Request::Input { .. }
+            | Request::Snapshot { .. }
+            | Request::Put { .. }
+            | Request::Custom { .. } => return None,
         }
         Some(())
     }

@@ -10,9 +10,20 @@ pub mod sse;
 pub mod tcp;
 pub mod websocket;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rand::RngCore;
+use sockrates_core::custom::{Custom, MessageExchange, header_lines, host_header};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::payload::{PayloadKind, Verifier};
+use sockrates_core::seed;
+
+use self::websocket::handshake::Opening;
 
 /// What a workload asks for.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +64,15 @@ pub enum Request<'a> {
         /// The last tick already known; 0 for none.
         since: u64,
     },
+    /// One of a user's own.
+    Custom {
+        /// What is asked, over each protocol.
+        custom: &'a Custom,
+        /// The message, over WebSocket.
+        message: &'a [u8],
+        /// Its masking key.
+        mask: [u8; 4],
+    },
     /// Makes a topic or a game.
     Put {
         /// Path and query.
@@ -67,6 +87,54 @@ pub struct Peer {
     pub host: String,
     /// Whether a request is the last one on its connection.
     pub lifecycle: Lifecycle,
+    /// How WebSockets are opened with servers that are not known.
+    pub door: Option<Arc<Door>>,
+}
+
+/// How WebSockets are opened with a server that is not known.
+#[derive(Debug)]
+pub struct Door {
+    exchange: MessageExchange,
+    seed: u64,
+    /// How many were opened: each has a key of its own.
+    opened: AtomicU64,
+}
+
+impl Door {
+    /// Makes the way in for a workload's messages.
+    pub fn new(exchange: MessageExchange, seed: u64) -> Self {
+        Self {
+            exchange,
+            seed,
+            opened: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the next handshake: the same seed gives the same ones in the same order.
+    pub fn opening(&self, host: &str) -> Opening {
+        let MessageExchange {
+            path,
+            headers,
+            subprotocol,
+            ..
+        } = &self.exchange;
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let mut key = [0; 16];
+        seed::stream(self.seed, "websocket key", number).fill_bytes(&mut key);
+        let lines = host_header(headers, host) + &header_lines(headers);
+        let key = BASE64.encode(key);
+        Opening::new(path, format_args!("{lines}"), subprotocol.clone(), key)
+    }
+}
+
+impl Peer {
+    /// Returns the next handshake with a server that is not known.
+    fn opening(&self) -> Opening {
+        match &self.door {
+            Some(door) => door.opening(&self.host),
+            None => Opening::plain(&self.host, "/"),
+        }
+    }
 }
 
 /// Takes a reply as it arrives, and judges it.
@@ -75,6 +143,17 @@ pub trait Reply {
     fn status(&mut self, status: u16) -> Result<(), FailureKind>;
     /// Takes the sequence of the topic's latest update, where the reply says it.
     fn head(&mut self, _sequence: u64) {}
+    /// Learns that the first bytes of the reply have come, in transports to servers that are not known.
+    fn begins(&mut self) {}
+    /// Takes a whole message and says whether it is the reply, in protocols in which a server may speak unasked.
+    fn message(&mut self, _kind: PayloadKind, message: &[u8]) -> Result<bool, FailureKind> {
+        self.feed(message);
+        self.finish().map(|()| true)
+    }
+    /// Takes a message that had come before anything was asked.
+    fn unasked(&mut self, _kind: PayloadKind, _message: &[u8]) {}
+    /// Takes the code with which the server closed instead of answering.
+    fn closed(&mut self, _code: u16) {}
     /// Takes the next bytes of the content.
     fn feed(&mut self, chunk: &[u8]);
     /// Judges the whole; called once, when the reply has ended.
@@ -106,6 +185,16 @@ pub trait Transport<S>: Sized {
         request: &Self::Prepared,
         reply: &mut R,
     ) -> Result<(), FailureKind>;
+
+    /// Says whether the server has announced that it closes after the last reply.
+    fn is_spent(&self) -> bool {
+        false
+    }
+
+    /// Looks whether the server has closed a connection that was idle.
+    fn is_over(&mut self, _context: &mut Context<'_>) -> bool {
+        false
+    }
 
     /// Waits until the server has closed its side, as it does first after a last request.
     async fn close(self) -> Result<(), FailureKind>;

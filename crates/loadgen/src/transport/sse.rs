@@ -220,6 +220,7 @@ mod tests {
             let peer = Peer {
                 host: "here".to_owned(),
                 lifecycle: Lifecycle::Persistent,
+                door: None,
             };
             let serve = async {
                 let mut request = [0; 1024];

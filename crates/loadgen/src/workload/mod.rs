@@ -2,6 +2,7 @@
 //! what comes back.
 
 pub(crate) mod chat;
+pub(crate) mod custom;
 pub mod echo;
 pub(crate) mod game;
 pub mod updates;
@@ -30,4 +31,7 @@ pub trait Workload<P> {
 
     /// Learns that the last operation, due at `intended_ns`, was verified at `completed_ns`.
     fn verified(&mut self, intended_ns: u64, completed_ns: u64, recorder: &mut Recorder);
+
+    /// Learns that the last operation, due at `intended_ns`, failed.
+    fn failed(&mut self, _intended_ns: u64, _recorder: &mut Recorder) {}
 }

@@ -19,6 +19,7 @@ fn spec(name: &str, workload: Workload, load: LoadModel, connections: u32) -> Tr
     spec.stop_after_operations = None;
     spec.cell.timing = Timing {
         warm_up_ms: 100,
+        ramp_ms: 0,
         window_ms: 500,
         drain_ms: 1000,
         timeout_ms: 5000,

@@ -42,6 +42,7 @@ pub(crate) fn echo(lane: &Lane, payload_bytes: u32, operations: u64) -> TrialSpe
     };
     let timing = Timing {
         warm_up_ms: 0,
+        ramp_ms: 0,
         window_ms: 30_000,
         drain_ms: 5000,
         timeout_ms: 20_000,

@@ -1,10 +1,15 @@
 //! The opening handshake (RFC 6455 section 4.1), with the checks that make a connection a WebSocket.
+//!
+//! Each check that fails has a name of its own, for whoever has to find out why.
+
+use std::fmt::Arguments;
+use std::mem::MaybeUninit;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use fastwebsockets::handshake::generate_key;
-use httparse::{EMPTY_HEADER, Header, Response, Status};
+use httparse::{Header, ParserConfig, Response, Status};
 use sha1::{Digest, Sha1};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::target;
@@ -16,37 +21,109 @@ use crate::transport::tcp::read_some;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// An answer has a handful of headers.
 const MAX_HEAD_BYTES: usize = 4096;
-const MAX_HEADERS: usize = 32;
+const MAX_HEADERS: usize = 64;
 
 /// What an upgrade gave.
 #[derive(Debug)]
-pub(super) struct Upgraded {
+pub(crate) struct Upgraded {
     /// What came behind the answer.
-    pub(super) early: Bytes,
+    pub(crate) early: Bytes,
     /// The sequence of the topic's latest update, where it is said.
-    pub(super) news: Option<u64>,
+    pub(crate) news: Option<u64>,
 }
 
-/// Asks for the upgrade at a path with its query, and checks the answer.
-pub(super) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
+/// A handshake's request, and what its answer must agree with.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The bytes to send.
+    pub request: String,
+    /// The only subprotocol offered.
+    subprotocol: Option<String>,
+    /// Sixteen random bytes in base64, other ones for each connection.
+    key: String,
+}
+
+impl Opening {
+    /// Asks for nothing but the upgrade.
+    pub(crate) fn plain(host: &str, target: &str) -> Self {
+        let lines = format_args!("Host: {host}\r\n");
+        Self::new(target, lines, None, generate_key())
+    }
+
+    /// Asks for the upgrade at a path with its query; `lines` are the `Host` line and further ones, each with its end.
+    pub(crate) fn new(
+        target: &str,
+        lines: Arguments<'_>,
+        subprotocol: Option<String>,
+        key: String,
+    ) -> Self {
+        let mut request = format!(
+            "GET {target} HTTP/1.1\r\n{lines}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
+        );
+        if let Some(name) = &subprotocol {
+            request += &format!("Sec-WebSocket-Protocol: {name}\r\n");
+        }
+        request += "\r\n";
+        Self {
+            request,
+            subprotocol,
+            key,
+        }
+    }
+}
+
+/// Why an answer opens no WebSocket (RFC 6455 section 4.1).
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// It is no HTTP response.
+    #[error("the answer is not HTTP")]
+    NotHttp,
+    /// Another status than 101.
+    #[error("the answer has status {0} instead of 101")]
+    Status(u16),
+    /// No `Upgrade: websocket`.
+    #[error("the answer lacks `Upgrade: websocket`")]
+    NoUpgrade,
+    /// No `Connection: Upgrade`.
+    #[error("the answer lacks `Connection: Upgrade`")]
+    NoConnection,
+    /// `Sec-WebSocket-Accept` is missing, doubled, or does not follow from the key.
+    #[error("the answer's `Sec-WebSocket-Accept` does not follow from the key")]
+    WrongAccept,
+    /// An extension that was not offered.
+    #[error("the answer chooses an extension, and none was offered")]
+    Extension,
+    /// Another subprotocol than the one offered, or none.
+    #[error(
+        "the answer does not choose the subprotocol that was offered, or chooses one where none was"
+    )]
+    Subprotocol,
+}
+
+impl From<Refusal> for FailureKind {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotHttp => Self::Protocol,
+            _ => Self::HandshakeRefused,
+        }
+    }
+}
+
+/// Asks for the upgrade and checks the answer.
+pub(crate) async fn upgrade<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
-    host: &str,
-    target: &str,
+    opening: &Opening,
 ) -> Result<Upgraded, FailureKind> {
-    let key = generate_key();
-    let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
-    );
     stream
-        .write_all(request.as_bytes())
+        .write_all(opening.request.as_bytes())
         .await
         .map_err(|error| FailureKind::of_io(&error))?;
     let mut buffer = [0; MAX_HEAD_BYTES];
     let mut filled = 0;
     loop {
         filled += read_some(stream, &mut buffer[filled..]).await?;
-        if let Some((length, news)) = check(&buffer[..filled], &accept(&key))? {
+        if let Some((length, news)) = check(&buffer[..filled], opening)? {
             return Ok(Upgraded {
                 early: Bytes::copy_from_slice(&buffer[length..filled]),
                 news,
@@ -64,28 +141,52 @@ fn accept(key: &str) -> String {
 }
 
 /// Returns the length of the answer's head, and the latest update it names; `None` when it is not complete yet.
-fn check(bytes: &[u8], accept: &str) -> Result<Option<(usize, Option<u64>)>, FailureKind> {
-    let mut headers = [EMPTY_HEADER; MAX_HEADERS];
-    let mut response = Response::new(&mut headers);
-    let parsed = response.parse(bytes).map_err(|_| FailureKind::Protocol)?;
+pub(crate) fn check(
+    bytes: &[u8],
+    opening: &Opening,
+) -> Result<Option<(usize, Option<u64>)>, Refusal> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = Response::new(&mut []);
+    let parser = ParserConfig::default();
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let parsed = parsed.map_err(|_| Refusal::NotHttp)?;
     let Status::Complete(length) = parsed else {
         return Ok(None);
     };
     let headers = &*response.headers;
-    let agrees = response.code == Some(101)
-        && has_token(headers, "upgrade", "websocket")
-        && has_token(headers, "connection", "upgrade")
-        && values(headers, "sec-websocket-accept").eq([accept.as_bytes()])
-        // Neither was offered, so that neither may be chosen.
-        && values(headers, "sec-websocket-extensions").next().is_none()
-        && values(headers, "sec-websocket-protocol").next().is_none();
-    if agrees {
-        let news = values(headers, target::HEAD_HEADER).next();
-        let news = news.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-        Ok(Some((length, news)))
-    } else {
-        Err(FailureKind::HandshakeRefused)
+    let subprotocol = opening.subprotocol.as_ref().map(String::as_bytes);
+    let rules = [
+        (
+            has_token(headers, "upgrade", "websocket"),
+            Refusal::NoUpgrade,
+        ),
+        (
+            has_token(headers, "connection", "upgrade"),
+            Refusal::NoConnection,
+        ),
+        (
+            values(headers, "sec-websocket-accept").eq([accept(&opening.key).as_bytes()]),
+            Refusal::WrongAccept,
+        ),
+        (
+            values(headers, "sec-websocket-extensions").next().is_none(),
+            Refusal::Extension,
+        ),
+        (
+            values(headers, "sec-websocket-protocol").eq(subprotocol),
+            Refusal::Subprotocol,
+        ),
+    ];
+    match response.code {
+        Some(101) => {}
+        code => return Err(Refusal::Status(code.unwrap_or_default())),
     }
+    if let Some((_, refusal)) = rules.into_iter().find(|(holds, _)| !holds) {
+        return Err(refusal);
+    }
+    let news = values(headers, target::HEAD_HEADER).next();
+    let news = news.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    Ok(Some((length, news)))
 }
 
 fn values<'a>(headers: &'a [Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
@@ -107,9 +208,13 @@ mod tests {
     const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
-    fn answer(text: &str) -> Result<Option<(usize, Option<u64>)>, FailureKind> {
-        // The key and its answer of RFC 6455 section 1.3.
-        check(text.as_bytes(), &accept("dGhlIHNhbXBsZSBub25jZQ=="))
+    fn answer(text: &str) -> Result<Option<(usize, Option<u64>)>, Refusal> {
+        // The key of RFC 6455 section 1.3.
+        let opening = Opening {
+            key: "dGhlIHNhbXBsZSBub25jZQ==".to_owned(),
+            ..Opening::plain("h", "/")
+        };
+        check(text.as_bytes(), &opening)
     }
 
     #[test]
@@ -121,21 +226,49 @@ mod tests {
     }
 
     #[test]
-    fn any_other_answer_is_refused() {
-        for (from, to) in [
-            ("101 Switching Protocols", "200 OK"),
-            ("Upgrade: WebSocket", "Upgrade: h2c"),
-            ("keep-alive, Upgrade", "keep-alive"),
-            ("s3pP", "S3pP"),
+    fn any_other_answer_is_refused_with_its_reason() {
+        for (from, to, refusal) in [
+            ("101 Switching Protocols", "200 OK", Refusal::Status(200)),
+            ("Upgrade: WebSocket", "Upgrade: h2c", Refusal::NoUpgrade),
+            ("keep-alive, Upgrade", "keep-alive", Refusal::NoConnection),
+            ("s3pP", "S3pP", Refusal::WrongAccept),
+            ("Sec-WebSocket-Accept", "X-Accept", Refusal::WrongAccept),
             (
                 "\r\n\r\n",
                 "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+                Refusal::Extension,
             ),
-            ("\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat\r\n\r\n"),
+            (
+                "\r\n\r\n",
+                "\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+                Refusal::Subprotocol,
+            ),
         ] {
-            let refused = answer(&GOOD.replacen(from, to, 1));
-            assert_eq!(refused, Err(FailureKind::HandshakeRefused), "{to}");
+            assert_eq!(answer(&GOOD.replacen(from, to, 1)), Err(refusal), "{to}");
         }
-        assert_eq!(answer("nonsense\r\n\r\n"), Err(FailureKind::Protocol));
+        assert_eq!(answer("nonsense\r\n\r\n"), Err(Refusal::NotHttp));
+        assert_eq!(
+            FailureKind::from(Refusal::WrongAccept),
+            FailureKind::HandshakeRefused
+        );
+    }
+
+    #[test]
+    fn the_subprotocol_that_was_offered_must_be_chosen() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==".to_owned();
+        let lines = format_args!("Host: h\r\n");
+        let opening = Opening::new("/", lines, Some("chat".to_owned()), key);
+        assert!(
+            opening
+                .request()
+                .contains("\r\nSec-WebSocket-Protocol: chat\r\n\r\n")
+        );
+        let answer = |name: &str| {
+            let line = format!("\r\nSec-WebSocket-Protocol: {name}\r\n\r\n");
+            check(GOOD.replacen("\r\n\r\n", &line, 1).as_bytes(), &opening)
+        };
+        assert!(answer("chat").is_ok());
+        assert_eq!(answer("other"), Err(Refusal::Subprotocol));
+        assert_eq!(check(GOOD.as_bytes(), &opening), Err(Refusal::Subprotocol));
     }
 }

@@ -8,7 +8,8 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::target;
 use tokio::io::{self, AsyncRead, AsyncWrite, Empty, Join, ReadHalf, Sink, WriteHalf};
 
-use super::{client, failure, handshake, pong, write};
+use super::handshake::{self, Opening};
+use super::{client, failure, pong, write};
 use crate::transport::prefixed::Prefixed;
 use crate::transport::{Listen, Peer};
 
@@ -35,7 +36,8 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     peer: &Peer,
     target: &str,
 ) -> Result<(Ear<S>, Mouth<S>, Option<u64>), FailureKind> {
-    let upgraded = handshake::upgrade(&mut stream, &peer.host, target).await?;
+    let opening = Opening::plain(&peer.host, target);
+    let upgraded = handshake::upgrade(&mut stream, &opening).await?;
     let (reader, writer) = io::split(stream);
     let pings = Pings::default();
     let ear = Ear {

@@ -2,7 +2,9 @@
 //! under different random keys, so that the server unmasks real masks and the client spends what a
 //! client must.
 
-mod handshake;
+pub mod any;
+pub(crate) mod frames;
+pub mod handshake;
 pub mod listen;
 
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError, unmask};
@@ -11,6 +13,7 @@ use sockrates_core::payload::PayloadKind;
 use sockrates_core::target;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::handshake::Opening;
 use super::prefixed::Prefixed;
 use super::{Peer, Reply, Request, Transport};
 
@@ -62,7 +65,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
     }
 
     async fn handshake(mut stream: S, peer: &Peer) -> Result<Self, FailureKind> {
-        let upgraded = handshake::upgrade(&mut stream, &peer.host, target::WS_ECHO).await?;
+        let opening = Opening::plain(&peer.host, target::WS_ECHO);
+        let upgraded = handshake::upgrade(&mut stream, &opening).await?;
         Ok(Self(client(Prefixed::new(upgraded.early, stream))))
     }
 
