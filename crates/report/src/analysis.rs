@@ -102,6 +102,7 @@ fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
         Workload::Duplex {
             ticks_per_second, ..
         } => factors.push(("ticks_per_second", ticks_per_second.to_string())),
+        Workload::Custom(_) => factors.push(("exchange", text::exchange(cell))),
     }
     match cell.load {
         Load::Interval { interval_ms } => factors.push(("interval_ms", interval_ms.to_string())),

@@ -77,9 +77,9 @@ fn attributed(view: &View<'_>, point: &LoadPoint<'_>) -> Option<String> {
             .merged_quantile(point.main_metric(), 0.5)?;
         Some(units::time(ns))
     };
-    let bytes = point.cell().workload.payload_bytes();
+    let exchange = point.exchange_text();
     Some(format!(
-        "a {bytes}-byte exchange took {} as long over HTTP/1.1 with a connection per request as over a WebSocket kept \
+        "{exchange} took {} as long over HTTP/1.1 with a connection per request as over a WebSocket kept \
          open (p50 {} {} against {}); of that, {} is keeping the connection and {} is the protocol",
         with_interval(&found.total),
         text::metric(point.main_metric()),
@@ -168,10 +168,7 @@ fn reuse(point: &LoadPoint<'_>) -> Option<String> {
         .collect();
     let what = match point.main_metric() {
         Metric::Staleness => "made news take".to_owned(),
-        _ => format!(
-            "made a {}-byte exchange take",
-            point.cell().workload.payload_bytes()
-        ),
+        _ => format!("made {} take", point.exchange_text()),
     };
     (!parts.is_empty()).then(|| {
         format!(

@@ -8,21 +8,30 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-use sockrates_core::record::Metric;
+use sockrates_core::manifest::RunManifest;
+use sockrates_core::record::{Measurement, Metric, TrialRecord};
 
 use crate::text;
-use crate::view::{Trial, View};
+use crate::view::View;
 
 /// The customary unit of the maximum in a log of nanoseconds.
 const NS_PER_MS: f64 = 1e6;
 
-/// Writes the log.
+/// Writes the log of a run's valid trials.
 pub(crate) fn hlog(view: &View<'_>) -> anyhow::Result<Vec<u8>> {
-    let manifest = &view.dataset.manifest;
+    let trials = view.cells.iter().flat_map(|cell| &cell.valid);
+    let trials = trials.map(|trial| (trial.record, trial.measurement));
+    of_trials(&view.dataset.manifest, trials.collect())
+}
+
+/// Writes the log of these trials.
+pub(crate) fn of_trials(
+    manifest: &RunManifest,
+    mut trials: Vec<(&TrialRecord, &Measurement)>,
+) -> anyhow::Result<Vec<u8>> {
     let base = Duration::from_millis(manifest.started_unix_ms);
-    let mut trials: Vec<&Trial<'_>> = view.cells.iter().flat_map(|cell| &cell.valid).collect();
     // Readers expect lines in the order of their time.
-    trials.sort_by_key(|trial| (trial.record.started_unix_ms, trial.record.spec.index));
+    trials.sort_by_key(|(record, _)| (record.started_unix_ms, record.spec.index));
     let mut log = Vec::new();
     let mut serializer = V2DeflateSerializer::new();
     let mut writer = IntervalLogWriterBuilder::new()
@@ -34,13 +43,13 @@ pub(crate) fn hlog(view: &View<'_>) -> anyhow::Result<Vec<u8>> {
         .with_max_value_divisor(NS_PER_MS)
         .begin_log_with(&mut log, &mut serializer)
         .context("begin the interval log")?;
-    for trial in trials {
-        let spans = &trial.measurement.spans;
+    for (record, measurement) in trials {
+        let spans = &measurement.spans;
         let warm_up = Duration::from_nanos(spans.window_start_ns.saturating_sub(spans.start_ns));
-        let start = Duration::from_millis(trial.record.started_unix_ms) + warm_up;
+        let start = Duration::from_millis(record.started_unix_ms) + warm_up;
         let duration = Duration::from_nanos(spans.window_ns());
-        for (metric, histogram) in &trial.measurement.histograms {
-            let tag = tag(*metric, trial);
+        for (metric, histogram) in &measurement.histograms {
+            let tag = tag(*metric, record);
             let tag = Tag::new(&tag).context("a tag holds no comma, space or line break")?;
             writer
                 .write_histogram(
@@ -57,8 +66,8 @@ pub(crate) fn hlog(view: &View<'_>) -> anyhow::Result<Vec<u8>> {
     Ok(log)
 }
 
-fn tag(metric: Metric, trial: &Trial<'_>) -> String {
-    let spec = &trial.record.spec;
+fn tag(metric: Metric, record: &TrialRecord) -> String {
+    let spec = &record.spec;
     format!(
         "{}.{}.b{}",
         metric.name(),

@@ -26,6 +26,7 @@ mod ratio;
 mod rooms;
 mod sheets;
 mod side_by_side;
+pub mod single;
 pub mod statistics;
 mod story;
 mod terminal;

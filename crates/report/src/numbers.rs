@@ -88,7 +88,7 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
             Workload::Updates { .. } if has_ways => "polls or updates",
             Workload::Updates { .. } => "polls",
             Workload::Fanout { .. } => "copies",
-            Workload::Duplex { .. } => "operations",
+            Workload::Duplex { .. } | Workload::Custom(_) => "operations",
         },
         time: text::metric(metric),
         cost: if has_ways {

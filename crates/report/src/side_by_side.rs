@@ -15,7 +15,7 @@ use crate::dataset::Dataset;
 use crate::view::{CellView, LoadPoint, View};
 use crate::{finding, judgement, text};
 pub use page::Charts;
-pub(crate) use points::{Compared, Point};
+pub(crate) use points::{Compared, Point, decide_shift};
 use points::{lanes_point, runs_point};
 
 /// Two runs or two lanes, compared. Every ratio is of B to A.

@@ -3,7 +3,9 @@
 use sockrates_core::failure::FailureKind;
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::payload::PayloadKind;
+use sockrates_core::plan::Cell;
 use sockrates_core::record::Metric;
+use sockrates_core::scenario::Workload;
 use sockrates_core::summary::{MetricSummary, Qualifier, Unit};
 use sockrates_core::units;
 use sockrates_core::verdict::Flag;
@@ -78,6 +80,22 @@ pub(crate) fn bytes(bytes: u32) -> String {
         n if n >= 1 << 10 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
         n => format!("{n} B"),
     }
+}
+
+/// Names an exchange of a user's own: what is asked of which protocol.
+pub(crate) fn exchange(cell: &Cell) -> String {
+    let Workload::Custom(custom) = &cell.workload else {
+        return cell.workload.name().to_owned();
+    };
+    let http = custom
+        .http
+        .iter()
+        .map(|http| format!("{} {}", http.method, http.path));
+    let websocket = custom.websocket.iter().map(|websocket| {
+        let how = websocket.matching.name().replace('-', " ");
+        format!("WebSocket {} ({how})", websocket.path)
+    });
+    line(&http.chain(websocket).collect::<Vec<_>>().join(", "))
 }
 
 /// Names a payload's kind.

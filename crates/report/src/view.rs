@@ -146,6 +146,7 @@ impl<'a> CellView<'a> {
             (Workload::Updates { .. }, _) => Metric::Staleness,
             (Workload::Fanout { .. }, _) => Metric::Delivery,
             (Workload::Duplex { .. }, _) => Metric::InputToSnapshot,
+            (Workload::Custom(custom), _) if custom.listens() => Metric::InterArrival,
             (_, Load::Closed {}) => Metric::ServiceTime,
             _ => Metric::ResponseTime,
         }
@@ -331,7 +332,19 @@ impl<'a> LoadPoint<'a> {
 
     /// Says whether messages are echoed.
     pub(crate) fn is_echo(&self) -> bool {
-        matches!(self.cell().workload, Workload::Echo { .. })
+        match &self.cell().workload {
+            Workload::Echo { .. } => true,
+            Workload::Custom(custom) => !custom.listens(),
+            _ => false,
+        }
+    }
+
+    /// Names one exchange, as part of a sentence: `a 64-byte exchange`.
+    pub(crate) fn exchange_text(&self) -> String {
+        match &self.cell().workload {
+            Workload::Custom(_) => "an exchange".to_owned(),
+            workload => format!("a {}-byte exchange", workload.payload_bytes()),
+        }
     }
 
     /// Says whether any of its cells has data.
@@ -399,6 +412,7 @@ impl<'a> LoadPoint<'a> {
             Workload::Duplex {
                 ticks_per_second, ..
             } => format!("{bytes} snapshots, {ticks_per_second} Hz"),
+            Workload::Custom(_) => crate::text::exchange(self.cell()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{comparison, metrics, polling, ratio, rooms, text};
 pub(super) fn sentence(points: &[LoadPoint<'_>]) -> Option<String> {
     let first = points.iter().find(|point| point.has_data())?;
     match first.cell().workload {
-        Workload::Echo { .. } => None,
+        Workload::Echo { .. } | Workload::Custom(_) => None,
         Workload::Updates { .. } => points.iter().find_map(polling),
         Workload::Fanout { .. } => joined(groups(points).chain(sizes(points))),
         Workload::Duplex { .. } => joined(points.iter().filter_map(game)),

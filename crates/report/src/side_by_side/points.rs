@@ -237,7 +237,7 @@ fn unpaired(cells: Shared<'_>, metric: &str, a: &[f64], b: &[f64]) -> Option<Com
 
 /// Judges by how much `b` lies above `a`, both natural logarithms, against a margin that is a ratio less 1: as
 /// [`statistics::decide`] does, for two samples. `None` when there are too few values for an interval.
-fn decide_shift(a: &[f64], b: &[f64], margin: f64) -> Option<(Estimate, Decision)> {
+pub(crate) fn decide_shift(a: &[f64], b: &[f64], margin: f64) -> Option<(Estimate, Decision)> {
     let limit = margin.ln_1p();
     let shift = statistics::rank_sum_interval(b, a, CONFIDENCE)?;
     let inner = statistics::rank_sum_interval(b, a, EQUIVALENCE_CONFIDENCE)?;

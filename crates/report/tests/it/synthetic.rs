@@ -15,7 +15,7 @@ use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Cell, Placement, Plan, TrialSpec};
+use sockrates_core::plan::{Cell, Placement, Plan, Target, TrialSpec};
 use sockrates_core::profile;
 use sockrates_core::record::{
     Isolation, LoadCost, Measurement, Metric, NetworkCost, Operations, Outcome, Slices,
@@ -32,7 +32,10 @@ const SLICE_NS: u64 = 50_000_000;
 /// Makes the dataset of a plan, each record by `record`.
 pub(crate) fn dataset(plan: Plan, record: impl Fn(TrialSpec) -> TrialRecord) -> Dataset {
     let placement = Placement::split(&[0, 1]);
-    let records: Vec<_> = plan.trials(&placement, &[]).map(record).collect();
+    let fresh = Target::Fresh {
+        arguments: Vec::new(),
+    };
+    let records: Vec<_> = plan.trials(&placement, &fresh).map(record).collect();
     Dataset::new(manifest(plan, placement), records, Vec::new())
 }
 
@@ -107,6 +110,7 @@ fn manifest(plan: Plan, placement: Placement) -> RunManifest {
         },
         placement,
         server_arguments: Vec::new(),
+        running: None,
         calibrations: Vec::new(),
         plan,
     }
@@ -158,6 +162,8 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         updates: None,
         fanout: None,
         duplex: None,
+        answers: None,
+        silence: None,
         cost: None,
         surroundings: None,
         wire: None,
