@@ -119,7 +119,8 @@ fn retest(
     let name = format!("{} retest", manifest.plan.name);
     let again = bench::measure(&Order {
         plan: Plan::of_cells(&name, cells, RETEST_BLOCKS, manifest.plan.seed + 1),
-        server_arguments: manifest.server_arguments.clone(),
+        target: manifest.target(),
+        placement: manifest.placement.clone(),
         results: results.to_owned(),
         is_quiet: false,
     })?;

@@ -33,7 +33,9 @@ impl Exit {
         match reason {
             FailedTrial::TargetUnreachable => Self::Target,
             FailedTrial::Environment => Self::Environment,
-            FailedTrial::ServerLost | FailedTrial::Harness => Self::Harness,
+            FailedTrial::ServerLost | FailedTrial::Harness | FailedTrial::Interrupted => {
+                Self::Harness
+            }
         }
     }
 }

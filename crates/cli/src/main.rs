@@ -12,7 +12,9 @@ mod output;
 mod progress;
 mod report;
 mod results;
+mod run;
 mod serve;
+mod target;
 mod trial;
 
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bench(bench::Arguments),
+    Run(Box<run::Arguments>),
     Serve(serve::Arguments),
     Report(report::Arguments),
     Compare(compare::Arguments),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.verb {
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Compare(arguments) => compare::run(&arguments),

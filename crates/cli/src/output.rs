@@ -1,6 +1,12 @@
 //! What reaches the terminal: results on stdout, everything else on stderr.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::path::Path;
+
+use sockrates_core::files::folder_of;
+
+use crate::exit::{Exit, Failure, OrExit};
 
 /// Prints a result. A reader that went away (a closed pipe) is no error.
 pub(crate) fn result(text: &str) {
@@ -15,8 +21,26 @@ pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Says whether a file could be written, before anything is measured for it.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
+    let writing = || format!("write {}", path.display());
+    if path.is_dir() {
+        return Err(Failure::new(
+            Exit::Results,
+            format!("{}: is a folder", writing()),
+        ));
+    }
+    let probe = folder_of(path).join(format!(".sockrates.{}.part", std::process::id()));
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&probe)
+        .and_then(|_| std::fs::remove_file(&probe))
+        .or_exit(Exit::Results, writing())
+}
+
 /// Prints a document as indented JSON.
-pub(crate) fn json(document: &impl serde::Serialize) -> Result<(), crate::exit::Failure> {
+pub(crate) fn json(document: &impl serde::Serialize) -> Result<(), Failure> {
     result(&(serde_json::to_string_pretty(document)? + "\n"));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `sockrates bench`: plan, run, report.
 
 mod calibration;
+mod reach;
 mod select;
 
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use clap::Args;
 use sockrates_core::document::Document;
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Placement, Plan};
+use sockrates_core::plan::{Placement, Plan, Target};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::summary::Summary;
 use sockrates_core::units;
@@ -19,6 +20,7 @@ use sockrates_probe::{clock, cpu, limits};
 use sockrates_report::Dataset;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::select::{Choice, Selected};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::orchestrate::child;
 use crate::output;
@@ -51,6 +53,13 @@ pub(crate) struct Arguments {
     /// Draws order, arrivals and payloads (default: from the time of day)
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
     seed: Option<u64>,
+    /// Measure this server, which is running already, instead of fresh ones: http://HOST:PORT of any server that does
+    /// what docs/TARGET.md says
+    #[arg(long, value_name = "URL", conflicts_with = "serve_with")]
+    target: Option<String>,
+    /// Allow this host, which is not this machine
+    #[arg(long, value_name = "HOST")]
+    allow_target: Vec<String>,
     /// Give every target server these further arguments, as in --serve-with="--burn http1=5000"
     #[arg(
         long,
@@ -76,15 +85,25 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Below 2^53 for some 285,000 years.
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
-    let plan = select::plan(&arguments.name, &arguments.lanes, arguments.blocks, seed)?;
+    let chosen = Choice {
+        name: &arguments.name,
+        lanes: &arguments.lanes,
+        blocks: arguments.blocks,
+        seed,
+        has_floor: arguments.target.is_none(),
+    };
+    let (plan, selected) = select::plan(&chosen)?;
     let server_arguments = serve::check_arguments(&arguments.serve_with)?;
+    let target = target(arguments, &selected, server_arguments)?;
     if arguments.dry_run {
         output::result(&describe(&plan));
         return Ok(());
     }
+    let cpus = cpu::usable().or_exit(Exit::Environment, "ask which CPUs may be used")?;
     let measured = measure(&Order {
         plan,
-        server_arguments,
+        placement: placement(&cpus, &target),
+        target,
         results: arguments.results.clone(),
         is_quiet: arguments.quiet,
     })?;
@@ -92,11 +111,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     measured.verdict(arguments.require_conclusive)
 }
 
+/// Returns who is measured: the server that was given, or that the scenario names, or fresh ones.
+fn target(
+    arguments: &Arguments,
+    selected: &Selected,
+    server_arguments: Vec<String>,
+) -> Result<Target, Failure> {
+    let of_scenario = selected.target()?.map(|host| format!("http://{host}/"));
+    let Some(url) = arguments.target.clone().or(of_scenario) else {
+        return Ok(Target::Fresh {
+            arguments: server_arguments,
+        });
+    };
+    let place = crate::target::find(&url, &arguments.allow_target)?;
+    if place.transport != "http1" || place.path != "/" {
+        let message = format!(
+            "--target: `{}` names more than a server: write http://HOST:PORT",
+            url.escape_debug()
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    if arguments.dry_run {
+        return Ok(place.target(place.addresses[0]));
+    }
+    let mut failure = None;
+    for address in &place.addresses {
+        match reach::check(*address) {
+            Ok(()) => return Ok(place.target(*address)),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let failure = failure.expect("a place has an address");
+    Err(Failure::new(Exit::Target, format!("--target: {failure}")))
+}
+
+/// A server of one's own is somewhere; the client keeps to its half of the CPUs all the same.
+fn placement(cpus: &[u32], target: &Target) -> Placement {
+    let split = Placement::split(cpus);
+    match target {
+        Target::Fresh { .. } => split,
+        Target::Running { .. } => Placement {
+            server_cpus: Vec::new(),
+            ..split
+        },
+    }
+}
+
 /// What is to be measured, and where the results go.
 #[derive(Debug)]
 pub(crate) struct Order {
     pub(crate) plan: Plan,
-    pub(crate) server_arguments: Vec<String>,
+    pub(crate) target: Target,
+    pub(crate) placement: Placement,
     pub(crate) results: PathBuf,
     pub(crate) is_quiet: bool,
 }
@@ -113,9 +179,8 @@ pub(crate) struct Measured {
 pub(crate) fn measure(order: &Order) -> Result<Measured, Failure> {
     let started_unix_ms = clock::unix_ms();
     check_descriptors(&order.plan)?;
-    let cpus = cpu::usable().or_exit(Exit::Environment, "ask which CPUs may be used")?;
     let folder = RunFolder::create(&order.results, started_unix_ms)?;
-    let mut manifest = manifest(&folder, order, &cpus, started_unix_ms);
+    let mut manifest = manifest(&folder, order, started_unix_ms);
     folder.write_manifest(&manifest)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -164,7 +229,7 @@ async fn perform(
     let mut seconds_to_repeat = manifest.plan.planned_seconds() * verdict::REPEATS_SHARE;
     'trials: for mut spec in manifest
         .plan
-        .trials(&manifest.placement, &manifest.server_arguments)
+        .trials(&manifest.placement, &manifest.target())
     {
         progress.begin(&spec);
         loop {
@@ -284,7 +349,11 @@ pub(crate) fn fingerprint_here() -> Fingerprint {
     })
 }
 
-fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u64) -> RunManifest {
+fn manifest(folder: &RunFolder, order: &Order, started_unix_ms: u64) -> RunManifest {
+    let (server_arguments, running) = match &order.target {
+        Target::Fresh { arguments } => (arguments.clone(), None),
+        running @ Target::Running { .. } => (Vec::new(), Some(running.clone())),
+    };
     RunManifest {
         schema_version: RunManifest::VERSION,
         run_id: folder.run_id.clone(),
@@ -293,15 +362,16 @@ fn manifest(folder: &RunFolder, order: &Order, cpus: &[u32], started_unix_ms: u6
         finished_unix_ms: None,
         status: RunStatus::Partial,
         fingerprint: fingerprint_here(),
-        placement: Placement::split(cpus),
-        server_arguments: order.server_arguments.clone(),
+        placement: order.placement.clone(),
+        server_arguments,
+        running,
         calibrations: Vec::new(),
         plan: order.plan.clone(),
     }
 }
 
 /// The command as typed, but for the program's path.
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let arguments = std::env::args().skip(1);
     std::iter::once("sockrates".to_owned())
         .chain(arguments)

@@ -10,37 +10,66 @@ use sockrates_loadgen::registry;
 
 use crate::exit::{Exit, Failure, OrExit};
 
+/// What was chosen on the command line.
+pub(super) struct Choice<'a> {
+    pub(super) name: &'a str,
+    pub(super) lanes: &'a [String],
+    pub(super) blocks: Option<u32>,
+    pub(super) seed: u64,
+    /// Whether the server has a tcp floor; without one, its lanes are left out.
+    pub(super) has_floor: bool,
+}
+
 /// Makes the plan for a profile, a scenario or a scenario file.
-pub(super) fn plan(
-    name: &str,
-    lanes: &[String],
-    blocks: Option<u32>,
-    seed: u64,
-) -> Result<Plan, Failure> {
-    let Selected {
-        name,
-        blocks: default_blocks,
-        mut scenarios,
-    } = select(name)?;
-    restrict(&mut scenarios, lanes)?;
-    for scenario in &scenarios {
+pub(super) fn plan(choice: &Choice<'_>) -> Result<(Plan, Selected), Failure> {
+    let mut selected = select(choice.name)?;
+    restrict(&mut selected.scenarios, choice.lanes)?;
+    if !choice.has_floor || selected.target()?.is_some() {
+        for scenario in &mut selected.scenarios {
+            scenario.lanes.retain(|lane| lane.transport != FLOOR);
+        }
+    }
+    for scenario in &selected.scenarios {
         for lane in &scenario.lanes {
             registry::find(lane, &scenario.workload)
                 .or_exit(Exit::Usage, format!("scenario {}", scenario.name))?;
         }
     }
-    Ok(Plan::new(
-        &name,
-        &scenarios,
-        blocks.unwrap_or(default_blocks),
-        seed,
-    ))
+    let Selected {
+        name,
+        blocks,
+        scenarios,
+    } = &selected;
+    let blocks = choice.blocks.unwrap_or(*blocks);
+    Ok((Plan::new(name, scenarios, blocks, choice.seed), selected))
 }
 
-struct Selected {
+/// A server of one's own has no port for it.
+const FLOOR: &str = "tcp";
+
+/// The scenarios that a name stands for.
+pub(super) struct Selected {
     name: String,
     blocks: u32,
     scenarios: Vec<Scenario>,
+}
+
+impl Selected {
+    /// Returns the server that the scenarios name, if they do.
+    pub(super) fn target(&self) -> Result<Option<&str>, Failure> {
+        let mut named = self
+            .scenarios
+            .iter()
+            .map(|scenario| scenario.target.as_deref());
+        let first = named.next().flatten();
+        if named.all(|other| other == first) {
+            return Ok(first);
+        }
+        Err(Failure::new(
+            Exit::Usage,
+            "the scenarios name different servers (`target`): measure them one by one",
+        ))
+    }
 }
 
 fn select(name: &str) -> Result<Selected, Failure> {

@@ -5,6 +5,7 @@ pub(crate) mod child;
 mod server;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use sockrates_core::document::Document;
 use sockrates_core::failure::FailureKind;
@@ -14,6 +15,7 @@ use sockrates_core::scenario::Wait;
 use sockrates_core::surroundings::Surroundings;
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict;
+use sockrates_loadgen::live::Live;
 use sockrates_loadgen::trial::WorkerError;
 use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
 use sockrates_probe::surroundings::Watch;
@@ -26,20 +28,31 @@ const SOURCES: u8 = 16;
 
 /// Performs a trial. Whatever goes wrong becomes part of the record.
 pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
+    trial_live(spec, &Arc::default())
+}
+
+/// As [`trial`], with a view of the load while it is on.
+pub(crate) fn trial_live(spec: TrialSpec, live: &Arc<Live>) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
     let _ = process::sharpen_timers();
     let wait = spec.cell.wait;
     let result = match spec.target {
-        Target::Fresh { .. } => against_fresh(&spec),
-        Target::Running { http, tcp } => {
+        Target::Fresh { .. } => against_fresh(&spec, live),
+        Target::Running { http, tcp, .. } => {
             let addresses = Addresses {
                 http,
                 tcp,
                 server_pid: None,
                 network_is_own: false,
             };
-            watched(None, || trial::run(&spec, addresses, &[]))
+            // Connections that stay need no more ports than one address has, and a server may look at where they come from.
+            let sources = if spec.cell.opens_while_measured() {
+                sources(Isolation::FreshAddresses, spec.index)
+            } else {
+                Vec::new()
+            };
+            watched(None, || trial::run_live(&spec, addresses, &sources, live))
                 .map(|(load, around)| (Isolation::None, load, around, None, None))
         }
     };
@@ -89,7 +102,7 @@ fn watched(
     Ok((load?, around))
 }
 
-fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
+fn against_fresh(spec: &TrialSpec, live: &Arc<Live>) -> Result<Measured, Broken> {
     let isolation = match namespace::enter() {
         Ok(()) => Isolation::NetworkNamespace,
         Err(_) => Isolation::FreshAddresses,
@@ -100,7 +113,7 @@ fn against_fresh(spec: &TrialSpec) -> Result<Measured, Broken> {
         ..server.addresses()
     };
     let load = watched(Some(server.pid()), || {
-        trial::run(spec, addresses, &sources(isolation, spec.index))
+        trial::run_live(spec, addresses, &sources(isolation, spec.index), live)
     });
     match server.stop() {
         Ok(usage) => load.map(|(load, around)| (isolation, load, around, Some(usage), None)),
@@ -147,6 +160,8 @@ fn measurement(
         updates: load.updates,
         fanout: load.fanout,
         duplex: load.duplex,
+        answers: load.answers,
+        silence: load.silence,
         cost: load.cost,
         client: load.client,
         server,

@@ -18,7 +18,7 @@ const LANES: [&str; 7] = [
 ];
 
 fn schema(name: &str) -> Value {
-    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v3.json")))
+    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v4.json")))
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use serde_json::Value;
+use sockrates_core::document::Document;
+use sockrates_core::manifest::RunManifest;
 
 pub(crate) fn sockrates() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockrates"));
@@ -55,4 +57,9 @@ pub(crate) fn only_run(results: &Path) -> PathBuf {
 
 pub(crate) fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The version as it stands in `run.json`.
+pub(crate) fn manifest_version() -> String {
+    format!("\"schema_version\": {}", RunManifest::VERSION)
 }

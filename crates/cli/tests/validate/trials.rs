@@ -30,6 +30,7 @@ pub(crate) fn placement() -> anyhow::Result<Placement> {
 pub(crate) const fn timing(window_ms: u32) -> Timing {
     Timing {
         warm_up_ms: 200,
+        ramp_ms: 0,
         window_ms,
         drain_ms: 5000,
         timeout_ms: 10_000,

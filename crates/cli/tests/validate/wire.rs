@@ -90,6 +90,7 @@ fn spec(wait: Wait, window_ms: u32, ready: &ReadyLine) -> anyhow::Result<TrialSp
     let target = Target::Running {
         http: ready.http,
         tcp: ready.tcp,
+        host: None,
     };
     Ok(TrialSpec {
         target,
