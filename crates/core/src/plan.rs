@@ -572,6 +572,37 @@ mod tests {
     }
 
     #[test]
+    fn a_ramp_raises_the_rate_in_a_straight_line() {
+        let timing = Timing {
+            warm_up_ms: 2000,
+            ramp_ms: 2000,
+            ..Timing::default()
+        };
+        let rate_per_second = 1000.0;
+        for load in [
+            Load::OpenConstant { rate_per_second },
+            Load::OpenPoisson { rate_per_second },
+        ] {
+            let cell = Cell {
+                load,
+                ..Cell::echo("http1-persistent".parse().unwrap(), 64, timing)
+            };
+            let second = 1_000_000_000;
+            let all = cell.arrivals(4 * second, 1, 0);
+            assert!(all.is_sorted_by_key(|arrival| arrival.at_ns));
+            assert!(all.iter().all(|arrival| arrival.at_ns < 4 * second));
+            let until = |ns: u64| all.iter().filter(|arrival| arrival.at_ns < ns).count();
+            // A quarter of the ramp's 1000 by its middle, all of them by its end, and then 1000 a second.
+            for (ns, expected) in [(second, 250u32), (2 * second, 1000), (4 * second, 3000)] {
+                let expected = f64::from(expected);
+                let deviation = (until(ns) as f64 - expected).abs();
+                // Five standard deviations of a Poisson count.
+                assert!(deviation <= 5.0 * expected.sqrt(), "{ns}: {}", until(ns));
+            }
+        }
+    }
+
+    #[test]
     fn a_player_over_http_posts_and_polls_at_phases_of_their_own() {
         let timing = Timing::default();
         let game = |lane: &str| Cell {

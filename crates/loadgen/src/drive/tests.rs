@@ -111,6 +111,17 @@ fn play(
     script: impl Into<Script>,
     then: Step,
 ) -> (Recorder, Operations) {
+    play_from(0, exchanges, agenda, script, then)
+}
+
+/// The same with a connection that joins at an instant.
+fn play_from(
+    from_ns: u64,
+    exchanges: Exchanges,
+    agenda: Agenda,
+    script: impl Into<Script>,
+    then: Step,
+) -> (Recorder, Operations) {
     let is_open_load = agenda.next_arrival_ns().is_some();
     let opens = exchanges != Exchanges::UNLIMITED;
     let world = Manual::with_dial_ns(3);
@@ -155,7 +166,7 @@ fn play(
             fresh: None,
         }),
         is_connecting: false,
-        from_ns: 0,
+        from_ns,
     };
     let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);
     let books = outcome.recorder.operations(outcome.issued).1;
@@ -193,6 +204,15 @@ fn a_stalled_server_shows_in_response_time() {
     assert_eq!(times[&Metric::ResponseTime].max_ns(), Some(100 * MS));
     assert_eq!(above(Metric::ServiceTime, 1), 1, "one slow exchange");
     assert_eq!(times[&Metric::ServiceTime].max_ns(), Some(100 * MS));
+}
+
+/// A connection that joins half-way does half of the operations, to the watchdog's tick.
+#[test]
+fn a_connection_of_a_ramp_joins_when_it_is_due() {
+    let from_ns = SPAN.start_ns + 500 * MS;
+    let closed = Agenda::closed(SPAN, u64::MAX);
+    let (_, books) = play_from(from_ns, Exchanges::UNLIMITED, closed, [], Step::Take(MS));
+    assert!((490..=500).contains(&books.verified), "{books:?}");
 }
 
 /// The same stall in a closed loop is one sample among a thousand: why open loads exist.

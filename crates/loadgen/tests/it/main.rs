@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod conformance;
+mod foreign;
 mod news;
 mod proxy;
 mod support;

@@ -8,7 +8,9 @@ use sockrates_core::verdict::{Class, Flag};
 
 use super::{Measured, is_partial};
 
-/// A generator that is late by more than this share of the median makes that median doubtful.
+/// A generator that is later than this, and by more than this share of the median, makes response times doubtful.
+const LAG_NS: u64 = 200_000;
+/// See [`LAG_NS`].
 const LAG_SHARE: f64 = 0.1;
 
 /// Judges a result.
@@ -85,7 +87,7 @@ fn late(measured: &Measured<'_>, health: &Health) -> Option<(TrustLevel, String)
     let usual = measured.histogram(Metric::ResponseTime)?;
     let share = lag_ns as f64 / usual.quantile_unchecked_ns(0.5).max(1) as f64;
     let lag = units::time(lag_ns as f64);
-    Some(if share > LAG_SHARE {
+    Some(if lag_ns > LAG_NS && share > LAG_SHARE {
         (
             TrustLevel::Doubtful,
             format!(
@@ -96,9 +98,7 @@ fn late(measured: &Measured<'_>, health: &Health) -> Option<(TrustLevel, String)
     } else {
         (
             TrustLevel::Good,
-            format!(
-                "the generator was up to {lag} late (p99), which is little beside the response times"
-            ),
+            format!("the generator was up to {lag} late (p99), which the response times hold"),
         )
     })
 }

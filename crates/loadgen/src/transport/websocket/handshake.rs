@@ -260,7 +260,7 @@ mod tests {
         let opening = Opening::new("/", lines, Some("chat".to_owned()), key);
         assert!(
             opening
-                .request()
+                .request
                 .contains("\r\nSec-WebSocket-Protocol: chat\r\n\r\n")
         );
         let answer = |name: &str| {
