@@ -8,5 +8,6 @@ mod check;
 mod compare;
 mod disturbance;
 mod interruption;
+mod run;
 mod support;
 mod verbs;

@@ -12,5 +12,6 @@ mod news;
 mod numbers;
 mod pages;
 mod side_by_side;
+mod single;
 mod statistics;
 mod synthetic;
