@@ -104,6 +104,10 @@ where
             };
             self.fail(due, failure).await;
         }
+        if let Some(connection) = &mut self.connection {
+            // A server that takes nothing more holds up the end no longer than anything else.
+            let _ = alarm.wait(pin!(connection.transport.leave())).await;
+        }
         self.drop_connection();
     }
 

@@ -173,13 +173,16 @@ impl Try<'_> {
         let mut transport = T::handshake(stream, &self.peer).await?;
         heard.pass();
         if only_opens {
+            transport.leave().await;
             return Ok(());
         }
         let spec = Rc::new(self.custom.clone());
         let workload = Custom::new::<_, T>(&spec, 0, self.seed, self.exchanges, &self.peer);
         let mut workload = workload.expect("the registry was asked whether the lane carries it");
         let (request, mut reply) = workload.next(self.exchanges == Exchanges(1));
-        transport.exchange(request, &mut reply).await
+        transport.exchange(request, &mut reply).await?;
+        transport.leave().await;
+        Ok(())
     }
 }
 

@@ -1,7 +1,9 @@
 //! Clients that only receive: whatever the server sends counts, and how long it is from one message to the next.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::record::Metric;
@@ -116,6 +118,18 @@ async fn open(
     })
 }
 
+/// Polls once.
+async fn now_or_never<F: Future>(work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
 /// One client.
 struct Receiver {
     shared: Rc<Shared<Real>>,
@@ -173,10 +187,12 @@ impl Receiver {
                 self.alarm.wait(next).await
             };
             let now_ns = shared.environment.now_ns();
-            let mut recorder = shared.recorder.borrow_mut();
-            if now_ns >= recorder.end_ns() {
+            if now_ns >= shared.recorder.borrow().end_ns() {
+                // Only what the socket takes at once: the end has come.
+                let _ = now_or_never(connection.leave()).await;
                 return Ring::Over;
             }
+            let mut recorder = shared.recorder.borrow_mut();
             match received {
                 Err(ring) => return ring,
                 Ok(Ok(Ok(bytes))) => {

@@ -20,6 +20,7 @@
 
 mod delays;
 mod equal_lanes;
+mod freeze;
 mod news;
 mod options;
 mod page;
@@ -46,7 +47,7 @@ struct Check {
     run: fn(&Options) -> anyhow::Result<Vec<Row>>,
 }
 
-const CHECKS: [Check; 9] = [
+const CHECKS: [Check; 10] = [
     Check {
         name: "delays",
         title: "Known delays",
@@ -58,6 +59,12 @@ const CHECKS: [Check; 9] = [
         title: "A stall, and who notices it",
         text: stall::TEXT,
         run: stall::check,
+    },
+    Check {
+        name: "freeze",
+        title: "A server that is frozen from outside",
+        text: freeze::TEXT,
+        run: freeze::check,
     },
     Check {
         name: "queues",

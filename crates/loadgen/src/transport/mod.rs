@@ -196,6 +196,10 @@ pub trait Transport<S>: Sized {
         false
     }
 
+    /// Says goodbye on a connection that is no longer needed, without waiting for an answer: to a server that is not
+    /// known, which may complain of clients that just go.
+    async fn leave(&mut self) {}
+
     /// Waits until the server has closed its side, as it does first after a last request.
     async fn close(self) -> Result<(), FailureKind>;
 }

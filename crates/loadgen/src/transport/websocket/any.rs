@@ -61,6 +61,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for AnyWs<S> {
         }
     }
 
+    async fn leave(&mut self) {
+        // The connection is dropped either way.
+        let _ = self.0.write(&frames::close(CONTROL_KEY, 1000)).await;
+    }
+
     /// Says goodbye with status 1000 (normal closure), and expects a Close and then the end. Messages that were under way
     /// are passed over.
     async fn close(mut self) -> Result<(), FailureKind> {
