@@ -50,6 +50,18 @@ validate:
 client-cost *arguments: build
     scripts/client-cost {{arguments}}
 
+# Measure a server of your own: just run http://127.0.0.1:8080/ -c 50 -d 30s
+run *arguments: build
+    {{sockrates}} run {{arguments}}
+
+# Compare `run` with wrk on nginx: rate, instructions, system calls
+against-wrk *arguments: build
+    scripts/against-wrk {{arguments}}
+
+# Measure servers in other languages with whole scenarios (installs their libraries under target/)
+foreign-targets: build
+    scripts/foreign-targets
+
 # Count the server's instructions for one delivered copy of an event or message
 delivery-cost: build
     scripts/delivery-cost
