@@ -31,7 +31,7 @@ pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
     trial_live(spec, &Arc::default())
 }
 
-/// As [`trial`], with a view of the load while it is on.
+/// As [`trial()`], with a view of the load while it is on.
 pub(crate) fn trial_live(spec: TrialSpec, live: &Arc<Live>) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
