@@ -22,5 +22,6 @@ pub mod recorder;
 pub mod registry;
 pub mod transport;
 pub mod trial;
+mod watch;
 mod worker;
 pub mod workload;

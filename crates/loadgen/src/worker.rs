@@ -27,6 +27,7 @@ use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::Peer;
 #[cfg(test)]
 use crate::transport::Transport;
+use crate::watch::Watch;
 use crate::workload::Exchanges;
 #[cfg(test)]
 use crate::workload::Workload;
@@ -383,60 +384,6 @@ impl Crew {
                 }
             }
             shared.tick.notify_waiters();
-        }
-    }
-}
-
-/// What the watchdog looks at beside the deadlines.
-struct Watch<'a> {
-    live: Option<&'a Live>,
-    /// As planned; shorter once the load was stopped.
-    span: Span,
-    drain_ns: u64,
-    /// What had ended at the last look, well and otherwise.
-    ended: (u64, u64),
-    /// The look at which something had ended last, or nothing was open.
-    heard_ns: u64,
-    silence: Option<Silence>,
-}
-
-impl<'a> Watch<'a> {
-    const fn new(live: Option<&'a Live>, span: Span, drain_ns: u64) -> Self {
-        Self {
-            live,
-            span,
-            drain_ns,
-            ended: (0, 0),
-            heard_ns: span.start_ns,
-            silence: None,
-        }
-    }
-
-    const fn over_ns(&self) -> u64 {
-        self.span.end_ns + self.drain_ns
-    }
-
-    /// Says what happened since the last look, and stops the load when that is asked for.
-    fn look<E: Environment>(&mut self, shared: &Shared<E>, now_ns: u64) {
-        let (verified, failed) = shared.recorder.borrow().ended();
-        let before = std::mem::replace(&mut self.ended, (verified, failed));
-        let is_open = shared.agenda.issued().total() > verified + failed;
-        if before != self.ended || !is_open {
-            self.heard_ns = now_ns;
-        }
-        let silent_ns = now_ns.saturating_sub(self.heard_ns);
-        if silent_ns > self.silence.map_or(0, |silence| silence.ns) {
-            self.silence = Some(Silence {
-                from_ns: self.heard_ns.saturating_sub(self.span.start_ns),
-                ns: silent_ns,
-            });
-        }
-        let Some(live) = self.live else { return };
-        live.add(verified - before.0, failed - before.1);
-        if live.is_stopped() && now_ns < self.span.end_ns {
-            self.span.end_ns = now_ns;
-            self.span.window_start_ns = self.span.window_start_ns.min(now_ns);
-            shared.agenda.end();
         }
     }
 }

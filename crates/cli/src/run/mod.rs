@@ -1,10 +1,22 @@
 //! `sockrates run`: one measurement of any server, on the instrument that compares lanes.
 
 mod arguments;
+mod describe;
+mod gates;
 mod order;
 mod perform;
+mod reach;
 
 use std::path::Path;
+
+use sockrates_core::document::{self, Document};
+use sockrates_core::files::write_whole;
+use sockrates_core::manifest::{RunManifest, RunStatus};
+use sockrates_core::plan::Target;
+use sockrates_core::record::{Outcome, TrialRecord};
+use sockrates_core::run_result::{RunResult, TrustLevel};
+use sockrates_probe::{clock, limits};
+use sockrates_report::single::{self, Single};
 
 pub(crate) use self::arguments::Arguments;
 use self::arguments::Format;
@@ -14,28 +26,16 @@ use crate::bench::{self, fingerprint_here};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::{output, report};
 
-use sockrates_core::document::{self, Document};
-use sockrates_core::failure::FailureKind;
-use sockrates_core::files::write_whole;
-use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Target, TrialSpec};
-use sockrates_core::record::{Outcome, TrialRecord};
-use sockrates_core::run_result::{RunResult, TrustLevel};
-use sockrates_core::summary::LoadSummary;
-use sockrates_core::units;
-use sockrates_loadgen::preflight::{self, Rejection};
-use sockrates_probe::{clock, limits};
-use sockrates_report::single::{self, Likeness, Single};
-
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Below 2^53 for some 285,000 years.
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     let order = Order::new(arguments, seed)?;
-    check_gates(arguments, &order)?;
+    gates::check(arguments, &order)?;
+    let baseline = gates::read_baseline(arguments, &order)?;
     check_descriptors(&order)?;
     save_scenario(arguments, &order)?;
     if arguments.dry_run {
-        output::result(&describe(&order));
+        output::result(&describe::plan(&order));
         return Ok(());
     }
     let files = [&arguments.output.output, &arguments.output.hlog];
@@ -43,11 +43,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .into_iter()
         .flatten()
         .try_for_each(|path| output::check_writable(path))?;
-    let target = reach(&order)?;
+    let target = reach::reach(&order)?;
     if arguments.gates.compare_lifecycles {
         return compare_lifecycles(arguments, order, target);
     }
-    let baseline = read_baseline(arguments, &order)?;
     let started_unix_ms = clock::unix_ms();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -78,7 +77,7 @@ fn conclude(
         records,
         interrupted,
     } = performed;
-    let lost = lost(order, target, &records);
+    let lost = reach::lost(order, target, &records);
     if let Some(failure) = records.iter().find_map(unmeasured) {
         return Err(failure);
     }
@@ -191,129 +190,6 @@ fn unmeasured(record: &TrialRecord) -> Option<Failure> {
     }
 }
 
-/// After failures, looks whether the server is still there.
-fn lost(order: &Order, target: &Target, records: &[TrialRecord]) -> Option<String> {
-    let measured = records.last()?.measurement.as_ref()?;
-    let of_connection = [
-        FailureKind::ConnectRefused,
-        FailureKind::ConnectReset,
-        FailureKind::ConnectTimedOut,
-        FailureKind::PeerClosed,
-        FailureKind::ConnectionReset,
-        FailureKind::TimedOut,
-    ];
-    let failed = |kind| measured.operations.failed.contains_key(kind);
-    if !of_connection.iter().any(failed) {
-        return None;
-    }
-    let spec = first_trial(order, target);
-    let Target::Running { http, .. } = target else {
-        return None;
-    };
-    match preflight::check(&spec, *http, &[]) {
-        Err(Rejection::Connect { address, failure }) => Some(format!(
-            "the server at {address} was lost while it was measured ({failure}); what it answered until then is told"
-        )),
-        Err(Rejection::Exchange {
-            address, failure, ..
-        }) => Some(format!(
-            "the server at {address} answers no longer ({failure}); what it answered until then is told"
-        )),
-        _ => None,
-    }
-}
-
-fn first_trial(order: &Order, target: &Target) -> TrialSpec {
-    let mut trials = order.trials(target);
-    trials.swap_remove(0)
-}
-
-/// Tries the server's addresses, and does one exchange ahead of the load. Returns the server at the address that works.
-fn reach(order: &Order) -> Result<Target, Failure> {
-    let mut rejection = None;
-    for address in &order.place.addresses {
-        let target = order.place.target(*address);
-        // Every protocol that is to be measured, each once.
-        let mut trials = order.trials(&target);
-        trials.sort_by_key(|spec| spec.cell.lane.clone());
-        trials.dedup_by_key(|spec| spec.cell.lane.clone());
-        let checked = trials
-            .iter()
-            .try_for_each(|spec| preflight::check(spec, *address, &[]));
-        match checked {
-            Ok(()) => return Ok(target),
-            Err(Rejection::Connect { .. }) if rejection.is_some() => {}
-            Err(other) => {
-                let is_there = !matches!(other, Rejection::Connect { .. });
-                rejection = Some(other);
-                if is_there {
-                    break;
-                }
-            }
-        }
-    }
-    let rejection = rejection.expect("a place has an address");
-    let exit = match &rejection {
-        Rejection::Connect {
-            failure: FailureKind::ConnectNoDescriptor | FailureKind::ConnectAddressNotAvailable,
-            ..
-        } => Exit::Environment,
-        _ => Exit::Target,
-    };
-    Err(Failure::new(exit, rejection))
-}
-
-fn check_gates(arguments: &Arguments, order: &Order) -> Result<(), Failure> {
-    let cell = order.cell();
-    for threshold in &arguments.gates.fail_if {
-        let opens = cell.opens_while_measured();
-        if !single::is_measured(threshold.subject, &cell.load, opens) {
-            let hint = if cell.load.offered_per_second(1).is_none() {
-                "this load does not have it; response times, lags and waits need a --rate"
-            } else {
-                "this load does not have it"
-            };
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("--fail-if '{threshold}': {hint}"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Reads the earlier result, and checks that it can be compared with what will be measured.
-fn read_baseline(arguments: &Arguments, order: &Order) -> Result<Option<RunResult>, Failure> {
-    let Some(path) = &arguments.gates.baseline else {
-        return Ok(None);
-    };
-    let reading = || format!("read the baseline {}", path.display());
-    let json = std::fs::read(path).or_exit(Exit::Results, reading())?;
-    let earlier: RunResult = document::parse(&json).or_exit(Exit::Results, reading())?;
-    let cell = order.cell();
-    let likeness = Likeness {
-        lane: cell.lane.to_string(),
-        connections: cell.connections,
-        load: single::load_of(&LoadSummary {
-            model: cell.load.model().to_owned(),
-            offered_per_second: cell.load.offered_per_second(cell.connections),
-        }),
-        fingerprint: fingerprint_here().id,
-    };
-    likeness
-        .check(&earlier)
-        .or_exit(Exit::Usage, "--baseline")?;
-    if order.plan.blocks.len() < single::MIN_TRIALS as usize {
-        let message = format!(
-            "--baseline: an interval needs {} trials on either side: measure with --repeat {} or more",
-            single::MIN_TRIALS,
-            single::MIN_TRIALS
-        );
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    Ok(Some(earlier))
-}
-
 fn check_descriptors(order: &Order) -> Result<(), Failure> {
     let limit =
         limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
@@ -383,73 +259,4 @@ fn manifest(
         calibrations: Vec::new(),
         plan: order.plan.clone(),
     }
-}
-
-/// Tells the plan, and the first bytes that would be sent.
-fn describe(order: &Order) -> String {
-    let plan = &order.plan;
-    let cell = order.cell();
-    let address = order.place.addresses[0];
-    let target = order.place.target(address);
-    let timing = cell.timing;
-    let ms = |ms: u32| units::time(f64::from(ms) * 1e6);
-    let offered = cell.load.offered_per_second(cell.connections);
-    let load = offered.map_or_else(
-        || cell.load.model().to_owned(),
-        |rate| {
-            format!(
-                "{}, {} in all, {} a connection",
-                cell.load.model(),
-                units::rate(rate),
-                units::rate(rate / f64::from(cell.connections))
-            )
-        },
-    );
-    let ends = cell.operations.map_or_else(
-        || format!("{} of load", ms(timing.window_ms)),
-        |count| format!("{count} operations or {}", ms(timing.window_ms)),
-    );
-    let ramp = if timing.ramp_ms > 0 {
-        format!(" (the first {} of it a ramp)", ms(timing.ramp_ms))
-    } else {
-        String::new()
-    };
-    let mut text = format!(
-        "server       {} ({address})\nconnections  {}\nload         {load}\ntime         {} of warm-up{ramp}, {ends}, at most {} of drain\nthreads      {} ({} client)\ntrials       {}, seed {}\n",
-        order.place.host,
-        cell.connections,
-        ms(timing.warm_up_ms),
-        ms(timing.drain_ms),
-        order.placement.client_cpus.len(),
-        cell.wait.name(),
-        plan.trial_count(),
-        plan.seed,
-    );
-    let mut told = Vec::new();
-    for spec in order.trials(&target) {
-        let lane = spec.cell.lane.clone();
-        if told.contains(&lane) {
-            continue;
-        }
-        let bytes = preflight::first_bytes(&spec, address).unwrap_or_default();
-        text += &format!("\n{lane}, the first {} bytes:\n", bytes.len());
-        text += &shown(&bytes);
-        told.push(lane);
-    }
-    text
-}
-
-/// How much of a request is shown.
-const SHOWN_BYTES: usize = 4096;
-
-/// Writes bytes line by line, with everything that is not plain text escaped.
-fn shown(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for line in bytes[..bytes.len().min(SHOWN_BYTES)].split_inclusive(|byte| *byte == b'\n') {
-        text += &format!("  {}\n", line.escape_ascii());
-    }
-    if bytes.len() > SHOWN_BYTES {
-        text += &format!("  … and {} bytes more\n", bytes.len() - SHOWN_BYTES);
-    }
-    text
 }
