@@ -628,9 +628,11 @@ fn a_baseline_tells_what_became_worse() {
     let slow = Server::start(&["--delay", "http1=20000000"]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("base.json");
-    let common = ["-c", "8", "-d", "150ms", "-w", "20ms", "--repeat", "6"];
+    let common = [
+        "-b", "x", "-c", "8", "-d", "150ms", "-w", "20ms", "--repeat", "6",
+    ];
     let output = sockrates()
-        .args(["run", &fast.http("/healthz")])
+        .args(["run", &fast.http("/echo")])
         .args(common)
         .args(["--json", "--quiet", "-o"])
         .arg(&file)
@@ -652,7 +654,7 @@ fn a_baseline_tells_what_became_worse() {
         )
     };
     let (code, text, message) = against(
-        &slow.http("/healthz"),
+        &slow.http("/echo"),
         &["--baseline", base, "--fail-on-regression"],
     );
     assert_eq!(code, Some(5), "{text}{message}");
@@ -661,12 +663,9 @@ fn a_baseline_tells_what_became_worse() {
         "{text}{message}"
     );
     // Without the switch the same is told, and is no failure.
-    let (code, text, _) = against(&slow.http("/healthz"), &["--baseline", base]);
+    let (code, text, _) = against(&slow.http("/echo"), &["--baseline", base]);
     assert_eq!((code, text.contains("WORSE")), (Some(0), true), "{text}");
-    let (code, _, message) = against(
-        &fast.http("/healthz"),
-        &["--baseline", base, "--rate", "50"],
-    );
+    let (code, _, message) = against(&fast.http("/echo"), &["--baseline", base, "--rate", "50"]);
     assert_eq!(
         (code, message.contains("the load")),
         (Some(2), true),
@@ -675,7 +674,7 @@ fn a_baseline_tells_what_became_worse() {
     let few = sockrates()
         .args([
             "run",
-            &fast.http("/healthz"),
+            &fast.http("/echo"),
             "-c",
             "8",
             "-d",
