@@ -205,9 +205,9 @@ where
             .take()
             .expect("an operation has a connection");
         connection.transport.close().await?;
-        let close_ns = self.shared.environment.now_ns() - completed_ns;
+        // A second hold on the connection is its last: giving it up is what ends the socket.
         self.shared.account(connection.witness);
-        Ok(close_ns)
+        Ok(self.shared.environment.now_ns() - completed_ns)
     }
 
     async fn fail(&mut self, due: Due, kind: FailureKind) {
