@@ -8,12 +8,19 @@ use sockrates_core::files::folder_of;
 
 use crate::exit::{Exit, Failure, OrExit};
 
-/// Prints a result. A reader that went away (a closed pipe) is no error.
+/// Prints a result. A reader that went away (a closed pipe) is no error; a result that cannot be written for another reason
+/// ends the program.
 pub(crate) fn result(text: &str) {
     let mut stdout = io::stdout().lock();
-    let _ = stdout
+    let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        note(&format!("sockrates: write the result: {error}"));
+        std::process::exit(Exit::Results as i32);
+    }
 }
 
 /// Prints a line that is not a result. Without a stderr there is nobody to tell.
@@ -29,6 +36,10 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
             Exit::Results,
             format!("{}: is a folder", writing()),
         ));
+    }
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        // A device or a pipe is written to as it is.
+        return Ok(());
     }
     let probe = folder_of(path).join(format!(".sockrates.{}.part", std::process::id()));
     OpenOptions::new()

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sockrates_core::plan::Target;
+use sockrates_core::failure::FailureKind;
+use sockrates_core::plan::{Target, TrialSpec};
+use sockrates_loadgen::preflight::{self, Rejection};
 use sockrates_probe::clock;
 use url::{Host, Url};
 
@@ -37,6 +39,43 @@ impl Place {
             host: Some(self.host.clone()),
         }
     }
+}
+
+/// Tries a server's addresses, with one exchange for each lane ahead of the load. Returns it at the address that works.
+pub(crate) fn reach(
+    place: &Place,
+    trials: impl Fn(&Target) -> Vec<TrialSpec>,
+) -> Result<Target, Failure> {
+    let mut rejection = None;
+    for address in &place.addresses {
+        let target = place.target(*address);
+        let mut trials = trials(&target);
+        trials.sort_by_key(|spec| spec.cell.lane.clone());
+        trials.dedup_by_key(|spec| spec.cell.lane.clone());
+        let checked = trials
+            .iter()
+            .try_for_each(|spec| preflight::check(spec, *address, &[]));
+        match checked {
+            Ok(()) => return Ok(target),
+            Err(Rejection::Connect { .. }) if rejection.is_some() => {}
+            Err(other) => {
+                let is_there = !matches!(other, Rejection::Connect { .. });
+                rejection = Some(other);
+                if is_there {
+                    break;
+                }
+            }
+        }
+    }
+    let rejection = rejection.expect("a place has an address");
+    let exit = match &rejection {
+        Rejection::Connect {
+            failure: FailureKind::ConnectNoDescriptor | FailureKind::ConnectAddressNotAvailable,
+            ..
+        } => Exit::Environment,
+        _ => Exit::Target,
+    };
+    Err(Failure::new(exit, rejection))
 }
 
 /// Finds the place that a URL names.

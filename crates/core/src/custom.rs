@@ -121,6 +121,8 @@ pub enum Matching {
     ReceiveOnly,
 }
 
+/// So many random bytes are never twice the same in a ring.
+const DISTINCT_BYTES: u32 = 8;
 /// What becomes a number in a message's text.
 const SEQUENCE: &str = "{sequence}";
 
@@ -206,11 +208,11 @@ impl MessageExchange {
         }
     }
 
-    /// Says whether the messages of a ring differ.
+    /// Says whether the messages of a ring differ, so that an answer tells what it answers.
     pub fn has_sequence(&self) -> bool {
         match &self.message {
             Some(Message::Text(text)) => text.contains(SEQUENCE),
-            Some(Message::Random(_)) => true,
+            Some(Message::Random(bytes)) => *bytes >= DISTINCT_BYTES,
             None => false,
         }
     }

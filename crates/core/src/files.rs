@@ -6,7 +6,17 @@ use std::path::Path;
 
 /// Writes `contents` to `path`: temporary file beside it, fsync, rename. Missing folders are made. On an error the
 /// previous file, if any, is untouched and no temporary file stays behind.
+///
+/// A link is followed; what is no file but a device or a pipe is written to as it is, since replacing it would break it.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let resolved = fs::canonicalize(path);
+    let path = resolved.as_deref().unwrap_or(path);
+    if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return OpenOptions::new()
+            .write(true)
+            .open(path)?
+            .write_all(contents);
+    }
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let name = path
@@ -55,6 +65,22 @@ mod tests {
         write_whole(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_a_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write_whole(&file, b"first").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_whole(&link, b"second").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"second");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let null = folder.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+        write_whole(&null, b"gone").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+        assert!(write_whole(Path::new("/dev/full"), b"x").is_err());
     }
 
     #[test]

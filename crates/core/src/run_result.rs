@@ -25,6 +25,8 @@ pub struct RunResult {
     pub command: String,
     /// The server and what was asked of it.
     pub url: String,
+    /// What was asked: method and path, or how messages were matched.
+    pub exchange: String,
     /// `partial` when it was interrupted.
     pub status: RunStatus,
     /// Wall-clock start, milliseconds since 1970.

@@ -144,6 +144,15 @@ impl Agenda {
         }
     }
 
+    /// Says whether nothing more will become due.
+    pub(crate) fn is_ended(&self) -> bool {
+        let state = self.state.borrow();
+        match &state.schedule {
+            None => state.allowed == 0,
+            Some(schedule) => schedule.arrivals.len() == 0,
+        }
+    }
+
     /// Returns how many operations were issued so far.
     pub(crate) fn issued(&self) -> Issued {
         self.state.borrow().issued

@@ -15,7 +15,7 @@ use crate::agenda::{Agenda, Due};
 use crate::alarm::{Alarm, Ring};
 use crate::environment::Environment;
 use crate::recorder::{Recorder, Sample};
-use crate::transport::{Peer, Reply, Transport};
+use crate::transport::{Over, Peer, Reply, Transport};
 use crate::workload::{Exchanges, Workload};
 
 /// What the slots of a worker have in common.
@@ -36,10 +36,8 @@ pub(crate) struct Shared<E> {
 }
 
 /// A slot's connection.
-pub(crate) struct Connection<E: Environment, T> {
+pub(crate) struct Connection<T> {
     pub(crate) transport: T,
-    /// Sees what the connection carried, if anyone wants to know.
-    pub(crate) witness: Option<E::Witness>,
     /// How many exchanges it has left, while they are limited.
     pub(crate) left: u32,
     /// Whether its first reply is still to come, and when that begins is of interest: since when, and whether the
@@ -57,7 +55,9 @@ pub(crate) struct Slot<E: Environment, T, W> {
     /// The number within the trial, for the dialer.
     pub(crate) global: u32,
     pub(crate) workload: W,
-    pub(crate) connection: Option<Connection<E, T>>,
+    pub(crate) connection: Option<Connection<T>>,
+    /// Sees what the current connection carries, from before it is usable until it is gone; if anyone wants to know.
+    pub(crate) witness: Option<E::Witness>,
     pub(crate) is_connecting: bool,
     /// Begins no earlier.
     pub(crate) from_ns: u64,
@@ -76,8 +76,9 @@ where
         let alarm = Rc::clone(&self.alarm);
         let now_ns = || shared.environment.now_ns();
         while now_ns() < self.from_ns {
-            if alarm.wait(pin!(shared.tick.notified())).await.is_err() {
-                return;
+            let tick = alarm.wait(pin!(shared.tick.notified())).await;
+            if tick.is_err() || shared.agenda.is_ended() {
+                break;
             }
         }
         while let Ok(Some(due)) = alarm
@@ -99,6 +100,7 @@ where
                         .recorder
                         .borrow_mut()
                         .unfinished(due.intended_ns, now_ns());
+                    self.drop_connection();
                     return;
                 }
             };
@@ -167,15 +169,18 @@ where
             return;
         };
         let transport = &mut connection.transport;
-        if poll_fn(|context| Poll::Ready(transport.is_over(context))).await {
+        let over = poll_fn(|context| Poll::Ready(transport.look(context))).await;
+        if over == Some(Over::Spoke) {
+            self.shared.recorder.borrow_mut().answers.unasked += 1;
+        }
+        if over.is_some() {
             self.drop_connection();
         }
     }
 
     fn drop_connection(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.account(connection.witness);
-        }
+        self.connection = None;
+        self.shared.account(self.witness.take());
     }
 
     /// Makes a connection and returns when it was connected and when it was usable.
@@ -186,12 +191,11 @@ where
         self.is_connecting = false;
         let connected_ns = environment.now_ns();
         self.shared.recorder.borrow_mut().connections_opened += 1;
-        let witness = self.shared.witness(&stream);
+        self.witness = self.shared.witness(&stream);
         let transport = T::handshake(stream, &self.shared.peer).await?;
         let usable_ns = environment.now_ns();
         self.connection = Some(Connection {
             transport,
-            witness,
             left: self.shared.exchanges.0,
             fresh: self.shared.is_foreign.then_some((usable_ns, false)),
         });
@@ -206,19 +210,20 @@ where
             .expect("an operation has a connection");
         connection.transport.close().await?;
         // A second hold on the connection is its last: giving it up is what ends the socket.
-        self.shared.account(connection.witness);
+        self.shared.account(self.witness.take());
         Ok(self.shared.environment.now_ns() - completed_ns)
     }
 
     async fn fail(&mut self, due: Due, kind: FailureKind) {
         self.drop_connection();
+        let is_turned_away = self.is_connecting || kind == FailureKind::HandshakeRefused;
         {
             let mut recorder = self.shared.recorder.borrow_mut();
             recorder.failed(due.intended_ns, kind);
             self.workload.failed(due.intended_ns, &mut recorder);
         }
-        if self.is_connecting {
-            self.is_connecting = false;
+        self.is_connecting = false;
+        if is_turned_away {
             // A closed loop must not hammer a target that does not let it in. Ending the pause, whether
             // by a tick or by the alarm, is all that matters.
             let _ = self.alarm.wait(pin!(self.shared.tick.notified())).await;

@@ -37,13 +37,20 @@ impl<T, W> Exchanging<T, W> {
     }
 }
 
+/// A connection that was opened ahead of the load.
+pub(crate) struct Opened<T> {
+    connection: Connection<T>,
+    witness: Option<<Real as Environment>::Witness>,
+    /// When it was dialed, connected and usable.
+    instants: [u64; 3],
+}
+
 impl<T, W> Part for Exchanging<T, W>
 where
     T: Transport<TcpStream> + 'static,
     W: Workload<T::Prepared> + 'static,
 {
-    /// With the instants at which it was dialed, connected and usable.
-    type Connection = (Connection<Real, T>, [u64; 3]);
+    type Connection = Opened<T>;
 
     fn metrics(&self, plan: &WorkerPlan) -> (Metrics, Course) {
         let opens = plan.exchanges != Exchanges::UNLIMITED;
@@ -82,11 +89,14 @@ where
             let usable_ns = environment.now_ns();
             let connection = Connection {
                 transport,
-                witness,
                 left: Exchanges::UNLIMITED.0,
                 fresh: is_foreign.then_some((usable_ns, true)),
             };
-            Ok((connection, [dialed_ns, connected_ns, usable_ns]))
+            Ok(Opened {
+                connection,
+                witness,
+                instants: [dialed_ns, connected_ns, usable_ns],
+            })
         }
     }
 
@@ -101,10 +111,11 @@ where
         let slots = workloads.zip(connections).zip(&plan.slots).zip(0..);
         for (((workload, opened), global), local) in slots {
             let alarm = Rc::<Alarm>::default();
-            let connection = opened.map(|(connection, [dialed_ns, connected_ns, usable_ns])| {
+            let (connection, witness) = opened.map_or((None, None), |opened| {
+                let [dialed_ns, connected_ns, usable_ns] = opened.instants;
                 let mut recorder = shared.recorder.borrow_mut();
                 recorder.set_up(dialed_ns, connected_ns, usable_ns);
-                connection
+                (Some(opened.connection), opened.witness)
             });
             let slot = Slot {
                 shared: Rc::clone(shared),
@@ -113,6 +124,7 @@ where
                 global: *global,
                 workload,
                 connection,
+                witness,
                 is_connecting: false,
                 from_ns: plan.joins_ns(*global, shared.recorder.borrow().start_ns()),
             };

@@ -67,6 +67,16 @@ pub enum Rejection {
         /// What to do about it.
         hint: String,
     },
+    /// It answers, and does not end the connection as it should.
+    #[error(
+        "{address} answers, but does not end the connection properly: {failure}; use --lifecycle persistent"
+    )]
+    Closing {
+        /// Who was dialed.
+        address: SocketAddr,
+        /// How it failed.
+        failure: FailureKind,
+    },
     /// It answers, but not as was expected, or not in time.
     #[error("{address} accepts the connection, but the first exchange failed: {failure}{hint}")]
     Exchange {
@@ -181,6 +191,10 @@ impl Try<'_> {
         let mut workload = workload.expect("the registry was asked whether the lane carries it");
         let (request, mut reply) = workload.next(self.exchanges == Exchanges(1));
         transport.exchange(request, &mut reply).await?;
+        if self.exchanges == Exchanges(1) {
+            heard.finish();
+            return transport.close().await;
+        }
         transport.leave().await;
         Ok(())
     }
@@ -198,11 +212,17 @@ struct What {
     bytes: Vec<u8>,
     /// Whether the handshake is over.
     is_open: bool,
+    /// Whether the exchange is, and only closing is left.
+    is_answered: bool,
 }
 
 impl Heard {
     fn pass(&self) {
         self.0.borrow_mut().is_open = true;
+    }
+
+    fn finish(&self) {
+        self.0.borrow_mut().is_answered = true;
     }
 
     fn add(&self, bytes: &[u8]) {
@@ -263,12 +283,18 @@ fn rejection(
 ) -> Rejection {
     let answer = Head::parse(&heard.bytes);
     let is_connect = failure <= FailureKind::ConnectOther;
+    if heard.is_answered {
+        return Rejection::Closing { address, failure };
+    }
+    let is_http = heard.bytes.starts_with(b"HTTP/");
     match (failure, answer, opening) {
         (failure, _, _) if is_connect => Rejection::Connect { address, failure },
-        (_, None, _) if !heard.bytes.is_empty() && !heard.is_open => Rejection::NotHttp {
-            address,
-            says: harmless(&heard.bytes),
-        },
+        (_, None, _) if !heard.bytes.is_empty() && !heard.is_open && !is_http => {
+            Rejection::NotHttp {
+                address,
+                says: harmless(&heard.bytes),
+            }
+        }
         (_, Some(answer), Some(opening)) if !heard.is_open => {
             match handshake::check(&heard.bytes, &opening) {
                 Err(refusal) => Rejection::Handshake {
@@ -288,10 +314,12 @@ fn rejection(
             status: answer.status(),
             hint: answer.hint(),
         },
-        (FailureKind::Protocol, None, None) if !heard.bytes.is_empty() => Rejection::NotHttp {
-            address,
-            says: harmless(&heard.bytes),
-        },
+        (FailureKind::Protocol, None, None) if !heard.bytes.is_empty() && !is_http => {
+            Rejection::NotHttp {
+                address,
+                says: harmless(&heard.bytes),
+            }
+        }
         (failure, _, opening) => Rejection::Exchange {
             address,
             failure,
@@ -306,8 +334,14 @@ fn hint(failure: FailureKind, is_websocket: bool, custom: &Spec) -> &'static str
             "; if the server does not echo, choose --match any-reply or receive-only, or give it more time with --timeout"
         }
         FailureKind::TimedOut => "; give it more time with --timeout",
+        FailureKind::WrongPayload if is_websocket => {
+            "; the answer is not what was sent, or not what --expect-body says; is it --match any-reply?"
+        }
         FailureKind::WrongPayload => {
-            "; it is not what --expect-body, --expect-echo or --match asks for"
+            "; the body is not what --expect-body or --expect-echo asks for"
+        }
+        FailureKind::Protocol => {
+            "; a reply must keep to RFC 9112 or RFC 6455, its head within 16 KiB and 64 fields (4 KiB for a WebSocket's handshake)"
         }
         FailureKind::PeerClosed | FailureKind::ConnectionReset => {
             "; is it another protocol that is spoken there, or TLS?"

@@ -148,6 +148,11 @@ impl Receiver {
                     if self.receive_on(opened).await == Ring::Over {
                         return;
                     }
+                    // A server that closes at once must not be hammered.
+                    let tick = pin!(self.shared.tick.notified());
+                    if self.alarm.wait(tick).await.is_err() {
+                        return;
+                    }
                 }
                 None => match self.reopen().await {
                     Ok(another) => opened = another,

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 
+use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::plan::{Cell, Target, TrialSpec};
 use sockrates_core::record::{
@@ -14,7 +15,8 @@ use sockrates_core::record::{
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
-use sockrates_probe::cpu;
+use sockrates_probe::timer::TimerFd;
+use sockrates_probe::{clock, cpu};
 
 use crate::control::Control;
 use crate::dial::{Dialer, facts};
@@ -93,7 +95,7 @@ pub enum TrialError {
         /// Who was dialed.
         address: SocketAddr,
         /// How it failed.
-        failure: sockrates_core::failure::FailureKind,
+        failure: FailureKind,
     },
     /// The target does not do what the workload needs beside the load: make topics or games, or tell a topic's history.
     #[error("the target does not serve what `{workload}` needs: {failure}")]
@@ -101,7 +103,7 @@ pub enum TrialError {
         /// The workload's name.
         workload: &'static str,
         /// How it failed.
-        failure: sockrates_core::failure::FailureKind,
+        failure: FailureKind,
     },
     /// A worker could not begin.
     #[error(transparent)]
@@ -127,7 +129,8 @@ pub fn run_live(
     let row = registry::find(&spec.cell.lane, &spec.cell.workload)?;
     let target = address(row, addresses).ok_or(TrialError::NoFloor(spec.cell.lane.to_string()))?;
     let dialer = Dialer::new(target, sources);
-    let socket = reach(&dialer, target)?;
+    let timeout_ns = u64::from(spec.cell.timing.timeout_ms) * 1_000_000;
+    let socket = reach(&dialer, target, timeout_ns)?;
     let unprepared = |failure| TrialError::Unprepared {
         workload: spec.cell.workload.name(),
         failure,
@@ -196,12 +199,21 @@ fn address(row: &Row, addresses: Addresses) -> Option<SocketAddr> {
 }
 
 /// Opens one connection to see that it can be done, and what stands on the socket.
-fn reach(dialer: &Dialer, address: SocketAddr) -> Result<SocketFacts, TrialError> {
+fn reach(dialer: &Dialer, address: SocketAddr, timeout_ns: u64) -> Result<SocketFacts, TrialError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build();
     let runtime = runtime.map_err(WorkerError::Setup)?;
-    let stream = runtime.block_on(dialer.dial(0));
+    let dialing = async {
+        let mut timer = TimerFd::new().map_err(|error| FailureKind::of_io(&error))?;
+        let deadline_ns = clock::monotonic_ns() + timeout_ns;
+        tokio::select! {
+            biased;
+            stream = dialer.dial(0) => stream,
+            _ = timer.until(deadline_ns) => Err(FailureKind::ConnectTimedOut),
+        }
+    };
+    let stream = runtime.block_on(dialing);
     let stream = stream.map_err(|failure| TrialError::Unreachable { address, failure })?;
     let (nodelay, congestion_control) = facts(&stream).map_err(WorkerError::Setup)?;
     let source_addresses = u32::try_from(dialer.source_count()).expect("sources are few");

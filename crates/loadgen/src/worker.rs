@@ -72,6 +72,8 @@ pub(crate) struct WorkerPlan {
 pub(crate) struct Start {
     barrier: Barrier,
     start_ns: AtomicU64,
+    /// Connections that were opened ahead, over all workers.
+    opened: AtomicU64,
 }
 
 /// What one worker did.
@@ -173,6 +175,7 @@ impl Start {
         Self {
             barrier: Barrier::new(workers),
             start_ns: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
         }
     }
 
@@ -208,9 +211,24 @@ async fn work<P: Part>(
 ) -> Result<WorkerOutcome, WorkerError> {
     let environment = Real(Rc::new(plan.dialer.clone()));
     let opened = open_all(&environment, plan, &part).await;
+    let count = |opened: &Vec<Result<_, _>>| opened.iter().filter(|one| one.is_ok()).count();
+    let count = opened.as_ref().map_or(0, count) as u64;
+    start.opened.fetch_add(count, Ordering::Relaxed);
     // All workers go to the starting line, the unlucky ones too: the others wait for them.
     let start_ns = start.agree();
-    let connections = opened?;
+    let opened = opened?;
+    if let Some(Err(kind)) = opened.first()
+        && start.opened.load(Ordering::Relaxed) == 0
+    {
+        return Err(WorkerError::Open(*kind));
+    }
+    let connections: Vec<_> = opened.into_iter().map(Result::ok).collect();
+    // None of those that are opened under load.
+    let connections = if connections.is_empty() {
+        plan.slots.iter().map(|_| None).collect()
+    } else {
+        connections
+    };
     let span = plan.span(start_ns);
     let (metrics, course) = part.metrics(plan);
     let mut recorder = Recorder::new(plan.scope(span, metrics, course));
@@ -284,19 +302,21 @@ where
     })
 }
 
-/// Opens all connections that stay open, some at a time; fails only when not one could be opened.
+/// Opens all connections that stay open, some at a time; none where they are opened under load. When a whole lot of them
+/// fails, or the load is stopped, the rest is not tried.
 async fn open_all<P: Part>(
     environment: &Real,
     plan: &WorkerPlan,
     part: &P,
-) -> Result<Vec<Option<P::Connection>>, WorkerError> {
+) -> Result<Vec<Result<P::Connection, FailureKind>>, WorkerError> {
     let places: Vec<usize> = (0..plan.slots.len()).collect();
     if !part.opens_ahead(plan) {
-        return Ok(places.iter().map(|_| None).collect());
+        return Ok(Vec::new());
     }
     let mut timer = environment.timer()?;
     let mut opened = Vec::with_capacity(places.len());
     for some in places.chunks(OPENED_AT_ONCE) {
+        let before = opened.len();
         let deadline_ns = environment.now_ns() + plan.timeout_ns;
         let open = |place: &usize| spawn_local(part.open(environment, plan, *place));
         for task in some.iter().map(open).collect::<Vec<_>>() {
@@ -309,11 +329,17 @@ async fn open_all<P: Part>(
                 }
             });
         }
+        let failed = opened[before..]
+            .iter()
+            .find_map(|one| one.as_ref().err())
+            .copied();
+        let is_hopeless = opened[before..].iter().all(Result::is_err);
+        if let Some(kind) = failed.filter(|_| is_hopeless || plan.live.is_stopped()) {
+            opened.resize_with(places.len(), || Err(kind));
+            break;
+        }
     }
-    match opened.iter().find_map(|result| result.as_ref().err()) {
-        Some(kind) if opened.iter().all(Result::is_err) => Err(WorkerError::Open(*kind)),
-        _ => Ok(opened.into_iter().map(Result::ok).collect()),
-    }
+    Ok(opened)
 }
 
 /// Fewer than a server's queue of connections to be accepted holds.

@@ -10,6 +10,7 @@ mod trust;
 
 use std::collections::BTreeMap;
 
+use sockrates_core::custom::Matching;
 use sockrates_core::document::Document;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
@@ -20,6 +21,7 @@ use sockrates_core::record::{
 use sockrates_core::run_result::{
     Health, NetworkSummary, OperationBooks, Percentile, RunResult, ThresholdResult, TimeSummary,
 };
+use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Load;
 use sockrates_core::summary::{LoadSummary, Qualifier};
 use sockrates_core::threshold::{Count, Statistic, Subject, Threshold};
@@ -30,6 +32,8 @@ use crate::dataset::Dataset;
 use crate::interval_log;
 use crate::metrics;
 use crate::ratio::median;
+
+pub use crate::text::exchange;
 use crate::view::{CellView, Trial, View};
 
 /// Everything a result is made of.
@@ -87,6 +91,7 @@ impl Single {
             schema_version: RunResult::VERSION,
             command: manifest.command.clone(),
             url: self.url.clone(),
+            exchange: exchange(of_cell),
             status: manifest.status,
             started_unix_ms: manifest.started_unix_ms,
             fingerprint: manifest.fingerprint.id.clone(),
@@ -216,12 +221,25 @@ impl<'a> Measured<'a> {
         self.measurements().map(window).collect()
     }
 
+    /// Returns the rate of each trial: what was due in the window and verified, over the time until the last of it was. A
+    /// server that cannot keep up answers after the window, too.
     fn throughputs(&self) -> Vec<f64> {
         let windows = self.windows_ns();
-        let rates = self.measurements().zip(windows);
+        let rates = self
+            .measurements()
+            .zip(windows)
+            .map(|(measurement, window_ns)| {
+                let spans = &measurement.spans;
+                let longest = [Metric::ResponseTime, Metric::ServiceTime]
+                    .into_iter()
+                    .find_map(|metric| measurement.histograms.get(&metric)?.max_ns());
+                let ended_ns = spans.end_ns.saturating_sub(spans.window_start_ns);
+                let last_ns = ended_ns.min(window_ns + longest.unwrap_or(0));
+                (measurement.operations.verified, last_ns.max(window_ns))
+            });
         rates
             .filter(|(_, ns)| *ns > 0)
-            .map(|(measurement, ns)| measurement.operations.verified as f64 * 1e9 / ns as f64)
+            .map(|(verified, ns)| verified as f64 * 1e9 / ns as f64)
             .collect()
     }
 
@@ -340,11 +358,26 @@ impl<'a> Measured<'a> {
 
     fn judge(&self, threshold: &Threshold) -> ThresholdResult {
         let value = self.value(threshold.subject);
+        // The true value of a lower bound may be anything above it.
+        let may_be_any = self.is_lower_bound(threshold.subject);
+        let fails = |value| threshold.holds(value) || may_be_any && threshold.holds(f64::INFINITY);
         ThresholdResult {
             threshold: threshold.to_string(),
             value,
-            fails: value.is_none_or(|value| threshold.holds(value)),
+            fails: value.is_none_or(fails),
         }
+    }
+
+    fn is_lower_bound(&self, subject: Subject) -> bool {
+        let Subject::Time(metric, statistic) = subject else {
+            return false;
+        };
+        let quantile = match statistic {
+            Statistic::Quantile(quantile) => quantile,
+            Statistic::Min => 0.0,
+            Statistic::Mean | Statistic::Max => 1.0,
+        };
+        self.qualifier(metric, quantile) == Qualifier::AtLeast
     }
 
     fn value(&self, subject: Subject) -> Option<f64> {
@@ -366,6 +399,16 @@ impl<'a> Measured<'a> {
                 let issued = self.operations.issued;
                 (issued > 0).then(|| 100.0 * self.count(count) as f64 / issued as f64)
             }
+        }
+    }
+
+    /// Says whether messages that answer cannot be told from each other: all that are sent are the same.
+    fn has_one_message(&self) -> bool {
+        match &self.cell.cell.workload {
+            Workload::Custom(custom) => custom.websocket.as_ref().is_some_and(|websocket| {
+                websocket.matching == Matching::Echo && !websocket.has_sequence()
+            }),
+            _ => false,
         }
     }
 

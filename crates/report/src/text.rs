@@ -83,7 +83,7 @@ pub(crate) fn bytes(bytes: u32) -> String {
 }
 
 /// Names an exchange of a user's own: what is asked of which protocol.
-pub(crate) fn exchange(cell: &Cell) -> String {
+pub fn exchange(cell: &Cell) -> String {
     let Workload::Custom(custom) = &cell.workload else {
         return cell.workload.name().to_owned();
     };

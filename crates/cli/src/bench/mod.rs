@@ -10,8 +10,9 @@ use clap::Args;
 use sockrates_core::document::Document;
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Placement, Plan, Target};
+use sockrates_core::plan::{Cell, Placement, Plan, Target};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
+use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Summary;
 use sockrates_core::units;
 use sockrates_core::verdict::{self, Flag};
@@ -94,7 +95,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let (plan, selected) = select::plan(&chosen)?;
     let server_arguments = serve::check_arguments(&arguments.serve_with)?;
-    let target = target(arguments, &selected, server_arguments)?;
+    let target = target(arguments, &selected, &plan, server_arguments)?;
     if arguments.dry_run {
         output::result(&describe(&plan));
         return Ok(());
@@ -115,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn target(
     arguments: &Arguments,
     selected: &Selected,
+    plan: &Plan,
     server_arguments: Vec<String>,
 ) -> Result<Target, Failure> {
     let of_scenario = selected.target()?.map(|host| format!("http://{host}/"));
@@ -133,6 +135,12 @@ fn target(
     }
     if arguments.dry_run {
         return Ok(place.target(place.addresses[0]));
+    }
+    let is_custom = |cell: &Cell| matches!(cell.workload, Workload::Custom(_));
+    if plan.cells.iter().any(is_custom) {
+        // It need not fulfil the contract, but answer what it is asked.
+        let trials = |target: &Target| plan.trials(&Placement::default(), target).collect();
+        return crate::target::reach(&place, trials);
     }
     let mut failure = None;
     for address in &place.addresses {
@@ -370,9 +378,17 @@ fn manifest(folder: &RunFolder, order: &Order, started_unix_ms: u64) -> RunManif
     }
 }
 
-/// The command as typed, but for the program's path.
+/// The command as typed, but for the program's path and for credentials.
 pub(crate) fn command_line() -> String {
-    let arguments = std::env::args().skip(1);
+    let arguments = std::env::args().skip(1).map(|argument| {
+        let secret = ["authorization:", "cookie:"].iter().find_map(|name| {
+            argument
+                .to_ascii_lowercase()
+                .find(name)
+                .map(|at| at + name.len())
+        });
+        secret.map_or(argument.clone(), |end| format!("{} …", &argument[..end]))
+    });
     std::iter::once("sockrates".to_owned())
         .chain(arguments)
         .collect::<Vec<_>>()

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use sockrates_core::target::HEALTHZ;
+use sockrates_probe::clock;
 
 /// How long the server may take to answer one question.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_nanos(PATIENCE_NS);
+const PATIENCE_NS: u64 = 5_000_000_000;
 
 /// Asks a server how it is; says in words what is wrong.
 pub(super) fn check(address: SocketAddr) -> Result<(), String> {
@@ -21,12 +23,23 @@ pub(super) fn check(address: SocketAddr) -> Result<(), String> {
     socket.set_read_timeout(Some(PATIENCE)).map_err(cannot)?;
     let request = format!("GET {HEALTHZ} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).map_err(cannot)?;
-    let mut head = Vec::new();
-    socket
-        .take(HEAD_BYTES)
-        .read_to_end(&mut head)
-        .map_err(cannot)?;
-    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut head = [0; HEAD_BYTES];
+    let mut filled = 0;
+    // The status line will do: a server may keep the connection all the same.
+    let deadline_ns = clock::monotonic_ns() + PATIENCE_NS;
+    while !head[..filled].contains(&b'\n')
+        && filled < HEAD_BYTES
+        && clock::monotonic_ns() < deadline_ns
+    {
+        match socket.read(&mut head[filled..]).map_err(cannot)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    let line = head[..filled]
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     if line.starts_with(b"HTTP/1.1 200") {
         return Ok(());
     }
@@ -37,4 +50,4 @@ pub(super) fn check(address: SocketAddr) -> Result<(), String> {
 }
 
 /// The status line is at the beginning.
-const HEAD_BYTES: u64 = 1024;
+const HEAD_BYTES: usize = 1024;

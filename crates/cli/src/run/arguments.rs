@@ -60,7 +60,7 @@ pub(super) struct LoadArguments {
     #[arg(short, long, visible_alias = "qps", visible_short_alias = 'q', value_name = "RATE", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
     /// How the operations of a --rate are spread over time
-    #[arg(long, value_name = "HOW", default_value = "poisson")]
+    #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
     pub(super) arrivals: Arrivals,
     /// Load ahead of what counts [default: 1s; none with --operations]
     #[arg(short, long, value_name = "TIME", value_parser = units::parse_time_ms)]
@@ -77,7 +77,7 @@ pub(super) struct LoadArguments {
     /// The lane, where the URL's scheme does not say it: http1-persistent, websocket-per-request, …
     #[arg(long, value_name = "LANE", conflicts_with = "lifecycle")]
     pub(super) lane: Option<Lane>,
-    /// When an operation has taken so long, it has failed
+    /// When an operation has taken so long, it has failed; open ones are waited for as long at the end, up to 10s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_time_ms)]
     pub(super) timeout: u32,
     /// How the client waits: asleep, or spinning on its CPUs to be more punctual
@@ -114,7 +114,7 @@ pub(super) struct HttpArguments {
         conflicts_with = "expect_echo"
     )]
     pub(super) expect_body: Option<String>,
-    /// The reply must be what was sent; over WebSocket it must anyway
+    /// The reply must be what was sent; a WebSocket's must anyway, with --match echo
     #[arg(long)]
     pub(super) expect_echo: bool,
 }
@@ -130,7 +130,7 @@ pub(super) struct WebSocketArguments {
         conflicts_with = "message_size"
     )]
     pub(super) message: Option<String>,
-    /// Send messages of so many random bytes, each different from the last [default: 64]
+    /// Send messages of so many random bytes, from 8 on each different from the last [default: 64]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1 << 20))]
     pub(super) message_size: Option<u32>,
     /// Send binary messages instead of text

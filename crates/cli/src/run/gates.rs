@@ -49,6 +49,8 @@ pub(super) fn read_baseline(
             model: cell.load.model().to_owned(),
             offered_per_second: cell.load.offered_per_second(cell.connections),
         }),
+        exchange: single::exchange(cell),
+        threads: u32::try_from(order.placement.client_cpus.len()).expect("CPUs are few"),
         fingerprint: fingerprint_here().id,
     };
     likeness

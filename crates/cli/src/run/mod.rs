@@ -3,9 +3,9 @@
 mod arguments;
 mod describe;
 mod gates;
+mod lost;
 mod order;
 mod perform;
-mod reach;
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ use self::order::Order;
 use self::perform::Performed;
 use crate::bench::{self, fingerprint_here};
 use crate::exit::{Exit, Failure, OrExit};
-use crate::{output, report};
+use crate::{output, report, target};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Below 2^53 for some 285,000 years.
@@ -39,11 +39,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     let files = [&arguments.output.output, &arguments.output.hlog];
+    if files[0].is_some() && files[0] == files[1] {
+        let message = "--output and --hlog name the same file: give each its own";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     files
         .into_iter()
         .flatten()
         .try_for_each(|path| output::check_writable(path))?;
-    let target = reach::reach(&order)?;
+    let target = target::reach(&order.place, |target| order.trials(target))?;
     if arguments.gates.compare_lifecycles {
         return compare_lifecycles(arguments, order, target);
     }
@@ -77,11 +81,21 @@ fn conclude(
         records,
         interrupted,
     } = performed;
-    let lost = reach::lost(order, target, &records);
-    if let Some(failure) = records.iter().find_map(unmeasured) {
+    let unmeasured = records.iter().find_map(unmeasured);
+    let is_empty = records.iter().all(|record| record.measurement.is_none());
+    if let Some(exit) = interrupted.filter(|_| is_empty) {
+        let message = "interrupted before anything was measured";
+        return Err(Failure::new(exit, message));
+    }
+    if let Some(failure) = unmeasured.filter(|_| is_empty) {
         return Err(failure);
     }
-    let manifest = manifest(order, target, started_unix_ms, interrupted.is_none());
+    let lost = match interrupted {
+        None => lost::lost(order, target, &records),
+        Some(_) => None,
+    };
+    let is_complete = interrupted.is_none() && records.len() == order.plan.trial_count();
+    let manifest = manifest(order, target, started_unix_ms, is_complete);
     let percentiles = arguments.output.percentiles.clone();
     let mut single = Single::new(manifest, records, arguments.url.clone(), percentiles);
     single.resolve_ns = order.place.resolve_ns;
@@ -90,7 +104,7 @@ fn conclude(
         .result()
         .ok_or_else(|| Failure::new(Exit::Harness, "nothing was measured"))?;
     let compared = baseline.zip(arguments.gates.baseline.as_ref());
-    if let Some((earlier, path)) = compared.filter(|_| interrupted.is_none()) {
+    if let Some((earlier, path)) = compared.filter(|_| is_complete) {
         let file = path.display().to_string();
         let compared = single::compare(&result, &earlier, &file);
         result.baseline = Some(compared.or_exit(Exit::Usage, "--baseline")?);

@@ -1,12 +1,16 @@
 //! From flags to what is to be measured: a scenario of one's own, and the trials of its only cell.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
 use sockrates_core::custom::{
     Content, Custom, ExpectedBody, HttpExchange, Matching, Message, MessageExchange,
 };
 use sockrates_core::lane::{Lane, Lifecycle};
 use sockrates_core::payload::PayloadKind;
 use sockrates_core::plan::{Cell, Placement, Plan, Target, TrialSpec};
-use sockrates_core::scenario::{Scenario, Timing, Workload};
+use sockrates_core::scenario::{MAX_PAYLOAD_BYTES, Scenario, Timing, Workload};
 use sockrates_core::schedule::Load;
 use sockrates_loadgen::registry;
 use sockrates_probe::cpu;
@@ -144,6 +148,7 @@ fn scenario(
         other.unwrap_or(place).path.clone()
     };
     only_for(arguments, has("http1"), has("websocket"))?;
+    check_matching(arguments)?;
     let custom = Custom {
         http: has("http1")
             .then(|| http(arguments, path("http1")))
@@ -209,9 +214,7 @@ fn http(arguments: &Arguments, path: String) -> Result<HttpExchange, Failure> {
         (Some(text), _) => Some(Content::of(text.as_bytes())),
         (None, Some(file)) => {
             let reading = format!("read the body from {}", file.display());
-            Some(Content::of(
-                &std::fs::read(file).or_exit(Exit::Usage, reading)?,
-            ))
+            Some(Content::of(&read_body(file).or_exit(Exit::Usage, reading)?))
         }
         (None, None) => None,
     };
@@ -232,8 +235,33 @@ fn http(arguments: &Arguments, path: String) -> Result<HttpExchange, Failure> {
     })
 }
 
+/// Reads no more than may be sent: one byte more shows that it is too much.
+fn read_body(file: &Path) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let limit = u64::from(MAX_PAYLOAD_BYTES) + 1;
+    File::open(file)?.take(limit).read_to_end(&mut body)?;
+    Ok(body)
+}
+
 /// The length of messages where none is given.
 const MESSAGE_BYTES: u32 = 64;
+
+/// Says whether what is expected can be compared.
+fn check_matching(arguments: &Arguments) -> Result<(), Failure> {
+    let matching = arguments.websocket.matching;
+    let is_other = matching.is_some_and(|matching| matching != MatchArgument::Echo);
+    if arguments.http.expect_echo && is_other {
+        return Err(usage(
+            "--expect-echo: is for --match echo; with any-reply use --expect-body, and whoever only receives expects nothing",
+        ));
+    }
+    if arguments.load.ramp > 0 && matching == Some(MatchArgument::ReceiveOnly) {
+        return Err(usage(
+            "--ramp: whoever only receives offers no load that could rise",
+        ));
+    }
+    Ok(())
+}
 
 fn websocket(arguments: &Arguments, path: String) -> MessageExchange {
     let flags = &arguments.websocket;
@@ -293,6 +321,11 @@ fn timing(arguments: &Arguments, load: &Load) -> Result<Timing, Failure> {
     if flags.timeout == 0 {
         return Err(usage("--timeout: is 0, which nothing can keep"));
     }
+    if flags.operations.is_some() && (flags.ramp > 0 || flags.warmup.is_some_and(|ms| ms > 0)) {
+        return Err(usage(
+            "--operations: counts from the first one on, so that there is no warm-up and no ramp; leave them out, or use --duration",
+        ));
+    }
     let is_compared = arguments.gates.compare_lifecycles;
     let warm_up_ms = flags.warmup.unwrap_or(match flags.operations {
         Some(_) => 0,
@@ -301,7 +334,7 @@ fn timing(arguments: &Arguments, load: &Load) -> Result<Timing, Failure> {
     });
     let window_ms = match (flags.duration, flags.operations) {
         (Some(ms), _) => ms,
-        (None, Some(count)) => time_for(count, load).saturating_add(flags.ramp),
+        (None, Some(count)) => time_for(count, load),
         (None, None) if is_compared => COMPARED_MS,
         (None, None) => DURATION_MS,
     };

@@ -36,7 +36,7 @@ pub(super) async fn perform(trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Pe
         records: Vec::with_capacity(trials.len()),
         interrupted: None,
     };
-    for spec in trials {
+    'trials: for spec in trials {
         shown.begin(&spec);
         let live = Arc::<Live>::default();
         let mut done = start(spec, &live)?;
@@ -51,6 +51,10 @@ pub(super) async fn perform(trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Pe
                     }
                     performed.interrupted = Some(exit);
                     live.stop();
+                    if live.progress().start_ns == 0 {
+                        // The load has not begun: there is nothing to wait for.
+                        break 'trials;
+                    }
                 }
                 result = timer.until(next_ns) => result?,
             }

@@ -414,6 +414,76 @@ fn a_server_that_stands_still_or_dies_is_told() {
     assert!(books["verified"].as_u64().unwrap() > 0 && books["failed"].as_u64().unwrap() > 0);
 }
 
+#[test]
+fn a_server_that_dies_between_repetitions_leaves_what_it_answered() {
+    let server = Server::start(&[]);
+    let started = sockrates_started(&[
+        &server.http("/healthz"),
+        "-c",
+        "2",
+        "-d",
+        "500ms",
+        "-w",
+        "0",
+        "--repeat",
+        "20",
+        "--json",
+    ]);
+    std::thread::sleep(Duration::from_millis(1500));
+    server.signal(Signal::SIGKILL);
+    let output = started.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let result = document(&output);
+    balances(&result);
+    assert_eq!(result["status"], "partial");
+    assert!(result["trials"].as_u64().unwrap() >= 1);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let server = Server::start(&[]);
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_sockrates"))
+        .args([
+            "run",
+            &server.http("/healthz"),
+            "-n",
+            "10",
+            "-c",
+            "2",
+            "--json",
+        ])
+        .stdout(full)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(6));
+}
+
+#[test]
+fn credentials_are_not_kept() {
+    let server = Server::start(&[]);
+    let output = run(&[
+        &server.http("/healthz"),
+        "-n",
+        "10",
+        "-c",
+        "2",
+        "--json",
+        "-H",
+        "Authorization: Bearer secret",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        !text.contains("secret") && text.contains("Authorization: …"),
+        "{text}"
+    );
+}
+
 /// Returns the bytes that a dry run shows, as the server would see them.
 fn shown(arguments: &[&str]) -> String {
     let output = run(&[arguments, &["--dry-run"]].concat());
@@ -674,6 +744,8 @@ fn a_baseline_tells_what_became_worse() {
     let few = sockrates()
         .args([
             "run",
+            "-b",
+            "x",
             &fast.http("/echo"),
             "-c",
             "8",

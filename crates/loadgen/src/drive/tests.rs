@@ -161,10 +161,10 @@ fn play_from(
         },
         connection: (!opens).then_some(Connection {
             transport: Scripted { world },
-            witness: None,
             left: Exchanges::UNLIMITED.0,
             fresh: None,
         }),
+        witness: None,
         is_connecting: false,
         from_ns,
     };

@@ -163,10 +163,10 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
         workload: Poller::new(follower, patience, &peer).unwrap(),
         connection: Some(Connection {
             transport: connection,
-            witness: None,
             left: Exchanges::UNLIMITED.0,
             fresh: None,
         }),
+        witness: None,
         is_connecting: false,
         from_ns: 0,
     };

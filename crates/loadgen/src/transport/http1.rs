@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use httparse::Status;
 use sockrates_core::failure::FailureKind;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::response::{Body, Head, parse_head};
 use super::tcp::{expect_end, read_some};
-use super::{Peer, READ_BUFFER_BYTES, Reply, Request, Transport};
+use super::{Over, Peer, READ_BUFFER_BYTES, Reply, Request, Transport};
 
 /// One HTTP/1.1 connection.
 #[derive(Debug)]
@@ -88,12 +88,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
         self.closes
     }
 
-    /// Whatever comes when nothing was asked is an end, or as good as one.
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+    fn look(&mut self, context: &mut Context<'_>) -> Option<Over> {
         let mut free = ReadBuf::new(&mut self.buffer);
-        Pin::new(&mut self.stream)
-            .poll_read(context, &mut free)
-            .is_ready()
+        match Pin::new(&mut self.stream).poll_read(context, &mut free) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) if !free.filled().is_empty() => Some(Over::Spoke),
+            Poll::Ready(_) => Some(Over::Closed),
+        }
     }
 
     /// A server that was asked to close and does not say that it will is not waited for.
@@ -160,8 +161,7 @@ impl<S: AsyncRead + Unpin> Http1<S> {
                 Status::Partial => self.read_more().await?,
                 Status::Complete((head, 0)) => {
                     self.from += head;
-                    // No trailer was asked for, so that only the empty line may follow.
-                    return self.expect_line_end().await;
+                    return self.skip_trailers().await;
                 }
                 Status::Complete((head, length)) => {
                     self.from += head;
@@ -180,6 +180,22 @@ impl<S: AsyncRead + Unpin> Http1<S> {
                 Ok(()) => {}
                 Err(FailureKind::PeerClosed) => return Ok(()),
                 Err(kind) => return Err(kind),
+            }
+        }
+    }
+
+    /// Passes over the trailers, up to the empty line (RFC 9112 section 7.1.2).
+    async fn skip_trailers(&mut self) -> Result<(), FailureKind> {
+        loop {
+            let unused = &self.buffer[self.from..self.to];
+            match unused.windows(2).position(|end| end == b"\r\n") {
+                None => self.read_more().await?,
+                Some(length) => {
+                    self.from += length + 2;
+                    if length == 0 {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

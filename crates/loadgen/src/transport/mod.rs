@@ -160,6 +160,15 @@ pub trait Reply {
     fn finish(&mut self) -> Result<(), FailureKind>;
 }
 
+/// Why an idle connection is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Over {
+    /// The server closed it.
+    Closed,
+    /// The server said something that nobody asked for.
+    Spoke,
+}
+
 /// Carries messages over one connection.
 #[expect(
     async_fn_in_trait,
@@ -191,9 +200,9 @@ pub trait Transport<S>: Sized {
         false
     }
 
-    /// Looks whether the server has closed a connection that was idle.
-    fn is_over(&mut self, _context: &mut Context<'_>) -> bool {
-        false
+    /// Looks whether an idle connection is over: closed, or of no further use because the server spoke unasked.
+    fn look(&mut self, _context: &mut Context<'_>) -> Option<Over> {
+        None
     }
 
     /// Says goodbye on a connection that is no longer needed, without waiting for an answer: to a server that is not

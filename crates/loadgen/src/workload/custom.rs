@@ -12,6 +12,7 @@ use sockrates_core::lane::Lifecycle;
 use sockrates_core::payload::{PayloadKind, RING, Verifier};
 use sockrates_core::seed;
 
+use super::echo::LARGE_BYTES;
 use super::{Exchanges, Workload};
 use crate::recorder::Recorder;
 use crate::transport::{Peer, Reply, Request, Transport};
@@ -54,8 +55,15 @@ impl<P: Default> Custom<P> {
         exchanges: Exchanges,
         peer: &Peer,
     ) -> Option<Self> {
+        // A connection's ring is small when its messages are large: memory, not variety, counts then.
         let entries = match &spec.websocket {
-            Some(websocket) if T::NAME == "websocket" && websocket.has_sequence() => RING as u64,
+            Some(websocket) if T::NAME == "websocket" && websocket.has_sequence() => {
+                if spec.payload_bytes() > LARGE_BYTES {
+                    2
+                } else {
+                    RING as u64
+                }
+            }
             _ => 1,
         };
         let first = u64::from(slot) * RING as u64;

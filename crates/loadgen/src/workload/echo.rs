@@ -97,7 +97,7 @@ impl<P: Default> Echo<P> {
     }
 }
 
-const LARGE_BYTES: u32 = 64 * 1024;
+pub(super) const LARGE_BYTES: u32 = 64 * 1024;
 
 impl<P> Workload<P> for Echo<P> {
     type Reply<'a>

@@ -249,6 +249,107 @@ fn a_head_request_has_no_body_and_a_wrong_body_is_a_failure() {
     assert_eq!(failed(&load, FailureKind::WrongPayload), 3);
 }
 
+#[test]
+fn trailers_are_passed_over() {
+    let address = server(|mut stream| {
+        while head(&mut stream).is_some() {
+            let reply = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-A: b\r\nX-C: d\r\n\r\n";
+            stream.write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    let right = http("expect_body = { exactly = { text = 'ok' } }");
+    let load = measure(&spec("http1-persistent", right, 3), address);
+    assert_eq!(load.operations.verified, 3, "{:?}", load.operations);
+}
+
+#[test]
+fn what_a_server_says_on_an_idle_connection_is_counted_and_answers_nothing() {
+    let address = server(|mut stream| {
+        while head(&mut stream).is_some() {
+            let reply = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            let _ = stream.write_all(reply.as_bytes());
+            std::thread::sleep(Duration::from_millis(20));
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    let mut spec = spec("http1-persistent", http(""), 4);
+    spec.cell.load = Shape::OpenConstant {
+        rate_per_second: 4.0,
+    };
+    let load = measure(&spec, address);
+    assert_eq!(load.operations.verified, 4, "{:?}", load.operations);
+    // That of the last operation may come after the end.
+    assert!((3..=4).contains(&load.answers.unwrap().unasked));
+    assert_eq!(load.connections_opened, 4);
+}
+
+#[test]
+fn bytes_are_counted_of_connections_that_end_badly_too() {
+    // Answers a few, and then no more.
+    let address = server(|mut stream| {
+        for _ in 0..3 {
+            let Some(_) = head(&mut stream) else { return };
+            let reply = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(reply.as_bytes()).unwrap();
+        }
+        let _ = head(&mut stream);
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").len() as u64;
+    let mut spec = spec("http1-persistent", http(""), 0);
+    spec.stop_after_operations = None;
+    spec.cell.timing = Timing {
+        window_ms: 300,
+        drain_ms: 100,
+        ..TIMING
+    };
+    let load = measure(&spec, address);
+    assert_eq!(
+        (load.operations.verified, load.operations.unfinished),
+        (3, 1)
+    );
+    assert_eq!(load.wire.unwrap().bytes_sent, 4 * request);
+    // And of a WebSocket whose goodbye is not answered.
+    let abrupt = server(|mut stream| {
+        if open(&mut stream).is_some()
+            && let Some(payload) = message(&mut stream)
+        {
+            let _ = text(&mut stream, &payload);
+        }
+    });
+    let load = measure(
+        &self::spec("websocket-per-request", websocket(""), 2),
+        abrupt,
+    );
+    assert_eq!(load.operations.failed_total(), 2, "{:?}", load.operations);
+    assert!(load.wire.unwrap().bytes_sent > 0);
+}
+
+#[test]
+fn a_load_that_is_stopped_in_its_ramp_ends_at_once() {
+    let address = echo(&[], false);
+    let mut spec = spec("websocket-persistent", websocket(""), 0);
+    spec.stop_after_operations = None;
+    spec.cell.connections = 4;
+    spec.cell.timing = Timing {
+        warm_up_ms: 60_000,
+        ramp_ms: 60_000,
+        drain_ms: 60_000,
+        ..TIMING
+    };
+    let live = Arc::<Live>::default();
+    let seen = Arc::clone(&live);
+    let running =
+        std::thread::spawn(move || trial::run_live(&spec, both(address), &[], &live).unwrap());
+    while seen.progress().verified == 0 {
+        std::thread::yield_now();
+    }
+    seen.stop();
+    let load = running.join().unwrap();
+    assert!(load.spans.end_ns - load.spans.start_ns < 50_000_000_000);
+    assert!(load.operations.is_conserved() && load.warm_up.is_conserved());
+}
+
 /// Echoes each message with what `around` says before and after it.
 fn echo(before: &'static [&'static [u8]], again: bool) -> SocketAddr {
     server(move |mut stream| {

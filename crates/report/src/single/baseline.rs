@@ -57,6 +57,10 @@ pub struct Likeness {
     pub connections: u32,
     /// The load, with its rate.
     pub load: String,
+    /// What was asked.
+    pub exchange: String,
+    /// The client's threads.
+    pub threads: u32,
     /// The fingerprint's id.
     pub fingerprint: String,
 }
@@ -68,6 +72,8 @@ impl Likeness {
             lane: result.lane.to_string(),
             connections: result.connections,
             load: load_of(&result.load),
+            exchange: result.exchange.clone(),
+            threads: result.threads,
             fingerprint: result.fingerprint.clone(),
         }
     }
@@ -78,6 +84,12 @@ impl Likeness {
         let pairs = [
             ("the lane", &earlier.lane, &self.lane),
             ("the load", &earlier.load, &self.load),
+            ("the exchange", &earlier.exchange, &self.exchange),
+            (
+                "threads:",
+                &earlier.threads.to_string(),
+                &self.threads.to_string(),
+            ),
             (
                 "connections:",
                 &earlier.connections.to_string(),

@@ -13,6 +13,9 @@ const LAG_NS: u64 = 200_000;
 /// See [`LAG_NS`].
 const LAG_SHARE: f64 = 0.1;
 
+/// More failures than this make the times those of a part of the operations only.
+const FAILED_SHARE: f64 = 0.01;
+
 /// Judges a result.
 pub(super) fn of(measured: &Measured<'_>, status: RunStatus, health: &Health) -> Trust {
     let mut level = TrustLevel::Good;
@@ -22,6 +25,13 @@ pub(super) fn of(measured: &Measured<'_>, status: RunStatus, health: &Health) ->
             level = level.max(of_flag);
             reasons.push(reason);
         }
+    }
+    if measured.has_one_message() && measured.answers().repeated > 0 {
+        level = level.max(TrustLevel::Doubtful);
+        reasons.push(
+            "answers came twice, and since all messages are the same a late one may have been taken for the next: put {sequence} into --message, or use --message-size 8 or more"
+                .to_owned(),
+        );
     }
     for message in measured.lost_trials() {
         level = level.max(TrustLevel::Doubtful);
@@ -56,10 +66,7 @@ fn weigh(flag: Flag, measured: &Measured<'_>, health: &Health) -> Option<(TrustL
                 .to_owned(),
         )),
         Flag::LateSchedule => late(measured, health),
-        Flag::Failures => Some((
-            TrustLevel::Good,
-            "some operations failed; they are counted, and are in no time".to_owned(),
-        )),
+        Flag::Failures => Some(failures(measured)),
         Flag::Silent => silent(health),
         Flag::Overloaded => Some((
             TrustLevel::Bounded,
@@ -67,6 +74,22 @@ fn weigh(flag: Flag, measured: &Measured<'_>, health: &Health) -> Option<(TrustL
         )),
         _ => meaning(TrustLevel::Bounded),
     }
+}
+
+/// Failures are in no time, and often they are what took longest.
+fn failures(measured: &Measured<'_>) -> (TrustLevel, String) {
+    let operations = &measured.operations;
+    let share = operations.failed_total() as f64 / operations.issued.max(1) as f64;
+    let level = if share > FAILED_SHARE {
+        TrustLevel::Bounded
+    } else {
+        TrustLevel::Good
+    };
+    let reason = format!(
+        "{:.2} % of the operations failed, and are in no time",
+        share * 100.0
+    );
+    (level, reason)
 }
 
 /// A single run repeats nothing and leaves nothing out.
