@@ -293,7 +293,7 @@ fn bytes_are_counted_of_connections_that_end_badly_too() {
             stream.write_all(reply.as_bytes()).unwrap();
         }
         let _ = head(&mut stream);
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     });
     let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n\r\n").len() as u64;
     let mut spec = spec("http1-persistent", http(""), 0);
