@@ -55,6 +55,9 @@ impl Drop for Server {
     }
 }
 
+/// After this long a load has begun, on a machine that others use, too.
+const SETTLED: Duration = Duration::from_secs(2);
+
 fn pid(id: u32) -> Pid {
     Pid::from_raw(id.try_into().unwrap())
 }
@@ -349,7 +352,7 @@ fn a_signal_ends_the_load_and_keeps_what_was_measured() {
                 .spawn()
                 .unwrap();
             let id = started.id();
-            std::thread::sleep(Duration::from_millis(700));
+            std::thread::sleep(SETTLED);
             kill(pid(id), signal).unwrap();
             let output = started.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
@@ -385,8 +388,8 @@ fn a_server_that_stands_still_or_dies_is_told() {
             .spawn()
             .unwrap()
     };
-    let frozen = start("1500ms");
-    std::thread::sleep(Duration::from_millis(700));
+    let frozen = start("5s");
+    std::thread::sleep(SETTLED);
     server.signal(Signal::SIGSTOP);
     std::thread::sleep(Duration::from_millis(600));
     server.signal(Signal::SIGCONT);
@@ -402,8 +405,8 @@ fn a_server_that_stands_still_or_dies_is_told() {
     let reasons = result["trust"]["reasons"].to_string();
     assert!(reasons.contains("nothing was answered for"), "{reasons}");
 
-    let killed = start("3s");
-    std::thread::sleep(Duration::from_millis(700));
+    let killed = start("5s");
+    std::thread::sleep(SETTLED);
     server.signal(Signal::SIGKILL);
     let output = killed.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
@@ -429,7 +432,7 @@ fn a_server_that_dies_between_repetitions_leaves_what_it_answered() {
         "20",
         "--json",
     ]);
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(SETTLED);
     server.signal(Signal::SIGKILL);
     let output = started.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));

@@ -274,7 +274,7 @@ fn what_a_server_says_on_an_idle_connection_is_counted_and_answers_nothing() {
     });
     let mut spec = spec("http1-persistent", http(""), 4);
     spec.cell.load = Shape::OpenConstant {
-        rate_per_second: 4.0,
+        rate_per_second: 1.0,
     };
     let load = measure(&spec, address);
     assert_eq!(load.operations.verified, 4, "{:?}", load.operations);
@@ -299,7 +299,7 @@ fn bytes_are_counted_of_connections_that_end_badly_too() {
     let mut spec = spec("http1-persistent", http(""), 0);
     spec.stop_after_operations = None;
     spec.cell.timing = Timing {
-        window_ms: 300,
+        window_ms: 1500,
         drain_ms: 100,
         ..TIMING
     };

@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use sockrates_core::document;
-use sockrates_core::record::Metric;
+use sockrates_core::document::{self, Document};
+use sockrates_core::record::{Metric, TrialRecord};
 use sockrates_core::summary::Summary;
 use sockrates_report::{Dataset, LoadError};
 
@@ -217,7 +217,8 @@ fn a_damaged_trial_is_listed_and_the_others_count() {
         sockrates_core::files::write_whole(path, text.replacen(from, to, 1).as_bytes()).unwrap();
     };
     replace(&file(0), "{", "");
-    replace(&file(1), "\"schema_version\": 3", "\"schema_version\": 9");
+    let version = format!("\"schema_version\": {}", TrialRecord::VERSION);
+    replace(&file(1), &version, "\"schema_version\": 99");
     fs::copy(file(2), run.path().join("trials/copy.json")).unwrap();
     sockrates_core::files::write_whole(&run.path().join("trials/.hidden.json"), b"{").unwrap();
     let loaded = Dataset::load(run.path()).unwrap();
