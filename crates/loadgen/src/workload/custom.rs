@@ -8,11 +8,11 @@ use std::rc::Rc;
 use rand::Rng;
 use sockrates_core::custom::{Custom as Spec, Matching};
 use sockrates_core::failure::FailureKind;
-use sockrates_core::lane::Lifecycle;
 use sockrates_core::payload::{PayloadKind, RING, Verifier};
 use sockrates_core::seed;
 
 use super::echo::LARGE_BYTES;
+use super::prepared::Prepared;
 use super::{Exchanges, Workload};
 use crate::recorder::Recorder;
 use crate::transport::{Peer, Reply, Request, Transport};
@@ -31,10 +31,7 @@ pub(crate) struct Custom<P> {
 #[derive(Debug)]
 struct Message<P> {
     content: Vec<u8>,
-    /// As a request after which the connection goes on; empty when there is none.
-    among: P,
-    /// As the last request on its connection; empty when there is none.
-    last: P,
+    request: Prepared<P>,
 }
 
 /// What was seen since the last operation ended.
@@ -71,33 +68,13 @@ impl<P: Default> Custom<P> {
             let message = |index| spec.websocket.as_ref()?.message(seed, index);
             let content = message(index).unwrap_or_default();
             let mask = seed::stream(seed, "mask", index).random();
-            let prepare = |lifecycle| {
-                let mut prepared = P::default();
-                let peer = Peer {
-                    lifecycle,
-                    ..peer.clone()
-                };
-                let request = Request::Custom {
-                    custom: spec,
-                    message: &content,
-                    mask,
-                };
-                T::prepare(&request, &peer, &mut prepared)?;
-                Some(prepared)
+            let request = Request::Custom {
+                custom: spec,
+                message: &content,
+                mask,
             };
-            let among = match exchanges {
-                Exchanges(1) => P::default(),
-                _ => prepare(Lifecycle::Persistent)?,
-            };
-            let last = match exchanges {
-                Exchanges::UNLIMITED => P::default(),
-                _ => prepare(Lifecycle::PerRequest)?,
-            };
-            Some(Message {
-                content,
-                among,
-                last,
-            })
+            let request = Prepared::new::<S, T>(&request, exchanges, peer)?;
+            Some(Message { content, request })
         });
         Some(Self {
             spec: Rc::clone(spec),
@@ -122,7 +99,7 @@ fn expected(spec: &Spec, transport: &str) -> Option<Rc<[u8]>> {
 impl<P> Custom<P> {
     /// Returns the first request, for whoever sends no other.
     pub(crate) fn into_first(mut self) -> P {
-        self.ring.swap_remove(0).among
+        self.ring.swap_remove(0).request.among
     }
 
     fn hand_in(&mut self, recorder: &mut Recorder) {
@@ -160,11 +137,6 @@ impl<P> Workload<P> for Custom<P> {
         let asked = self.next;
         self.next = (asked + 1) % self.ring.len();
         let message = &self.ring[asked];
-        let prepared = if is_last {
-            &message.last
-        } else {
-            &message.among
-        };
         let answer = Answer {
             spec: &self.spec,
             ring: &self.ring,
@@ -172,7 +144,7 @@ impl<P> Workload<P> for Custom<P> {
             verifier: self.expected.as_deref().map(Verifier::new),
             noted: &mut self.noted,
         };
-        (prepared, answer)
+        (message.request.at(is_last), answer)
     }
 
     fn verified(&mut self, intended_ns: u64, _completed_ns: u64, recorder: &mut Recorder) {

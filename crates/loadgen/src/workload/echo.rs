@@ -1,10 +1,10 @@
 //! `echo`: send a payload, expect the same bytes back.
 
 use rand::Rng;
-use sockrates_core::lane::Lifecycle;
 use sockrates_core::payload::{self, PayloadKind, Verifier};
 use sockrates_core::seed;
 
+use super::prepared::Prepared;
 use super::{Exchanges, Workload};
 use crate::recorder::Recorder;
 use crate::transport::{Peer, Request, Transport};
@@ -32,10 +32,7 @@ pub struct Messages {
 #[derive(Debug)]
 struct Message<P> {
     payload: Vec<u8>,
-    /// As a request after which the connection goes on; empty when there is none.
-    among: P,
-    /// As the last request on its connection; empty when there is none.
-    last: P,
+    request: Prepared<P>,
 }
 
 impl<P: Default> Echo<P> {
@@ -62,33 +59,13 @@ impl<P: Default> Echo<P> {
         let ring = (first..first + entries).map(|index| {
             let payload = payload::generate(kind, bytes as usize, seed, index);
             let mask = seed::stream(seed, "mask", index).random();
-            let prepare = |lifecycle| {
-                let mut prepared = P::default();
-                let peer = Peer {
-                    lifecycle,
-                    ..peer.clone()
-                };
-                let request = Request::Echo {
-                    payload: &payload,
-                    kind,
-                    mask,
-                };
-                T::prepare(&request, &peer, &mut prepared)?;
-                Some(prepared)
+            let request = Request::Echo {
+                payload: &payload,
+                kind,
+                mask,
             };
-            let among = match exchanges {
-                Exchanges(1) => P::default(),
-                _ => prepare(Lifecycle::Persistent)?,
-            };
-            let last = match exchanges {
-                Exchanges::UNLIMITED => P::default(),
-                _ => prepare(Lifecycle::PerRequest)?,
-            };
-            Some(Message {
-                payload,
-                among,
-                last,
-            })
+            let request = Prepared::new::<S, T>(&request, exchanges, peer)?;
+            Some(Message { payload, request })
         });
         Some(Self {
             ring: ring.collect::<Option<_>>()?,
@@ -108,12 +85,7 @@ impl<P> Workload<P> for Echo<P> {
     fn next(&mut self, is_last: bool) -> (&P, Verifier<'_>) {
         let message = &self.ring[self.next];
         self.next = (self.next + 1) % self.ring.len();
-        let prepared = if is_last {
-            &message.last
-        } else {
-            &message.among
-        };
-        (prepared, Verifier::new(&message.payload))
+        (message.request.at(is_last), Verifier::new(&message.payload))
     }
 
     fn verified(&mut self, _intended_ns: u64, _completed_ns: u64, _recorder: &mut Recorder) {}

@@ -5,6 +5,7 @@ pub(crate) mod chat;
 pub(crate) mod custom;
 pub mod echo;
 pub(crate) mod game;
+mod prepared;
 pub mod updates;
 
 use crate::recorder::Recorder;
