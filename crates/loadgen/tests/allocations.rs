@@ -97,7 +97,7 @@ fn following_news_allocates_nothing_per_event_or_poll() {
         let (few, few_done) = count(few);
         let (many, many_done) = count(many);
         let more = many_done - few_done;
-        assert!(more > 900, "{lane}, {}: {more}", delivery.name());
+        assert!(more > 300, "{lane}, {}: {more}", delivery.name());
         let growth = few.abs_diff(many);
         // Beside the start and the end: more slices of the course and more of a histogram's range are in use.
         assert!(

@@ -5,9 +5,12 @@ use sockrates_core::failure::FailureKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frames::{self, Event, Frames};
-use super::{CONTROL_KEY, handshake};
+use super::{CONTROL_KEY, NORMAL_CLOSURE, close_answer, handshake};
 use crate::transport::prefixed::Prefixed;
 use crate::transport::{Peer, Reply, Request, Transport};
+
+/// What a Close without a code means (RFC 6455 section 7.1.5).
+const NO_CODE: u16 = 1005;
 
 /// One WebSocket connection to any server.
 #[derive(Debug)]
@@ -63,13 +66,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for AnyWs<S> {
 
     async fn leave(&mut self) {
         // The connection is dropped either way.
-        let _ = self.0.write(&frames::close(CONTROL_KEY, 1000)).await;
+        let _ = self
+            .0
+            .write(&frames::close(CONTROL_KEY, Some(NORMAL_CLOSURE)))
+            .await;
     }
 
     /// Says goodbye with status 1000 (normal closure), and expects a Close and then the end. Messages that were under way
     /// are passed over.
     async fn close(mut self) -> Result<(), FailureKind> {
-        self.0.write(&frames::close(CONTROL_KEY, 1000)).await?;
+        self.0
+            .write(&frames::close(CONTROL_KEY, Some(NORMAL_CLOSURE)))
+            .await?;
         while !matches!(self.0.next().await?, Event::Close(_)) {}
         self.0.end().await
     }
@@ -81,12 +89,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AnyWs<S> {
         match &event {
             Event::Ping(payload) => self.0.write(&frames::pong(CONTROL_KEY, payload)).await?,
             Event::Close(code) => {
-                reply.closed(*code);
+                reply.closed(code.unwrap_or(NO_CODE));
+                // The connection is over, whether the answer arrives or not.
+                let _ = self.answer_close(*code).await;
                 return Err(FailureKind::PeerClosed);
             }
             Event::Message(_) => {}
         }
         Ok(event)
+    }
+
+    async fn answer_close(&mut self, code: Option<u16>) -> Result<(), FailureKind> {
+        let answer = frames::close(CONTROL_KEY, close_answer(code));
+        self.0.write(&answer).await
     }
 
     /// Sends what asks for messages, if anything does.
@@ -100,7 +115,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AnyWs<S> {
         loop {
             match self.0.next().await? {
                 Event::Message(_) => return Ok(Ok(self.0.message().len())),
-                Event::Close(code) => return Ok(Err(code)),
+                Event::Close(code) => {
+                    let _ = self.answer_close(code).await;
+                    return Ok(Err(code.unwrap_or(NO_CODE)));
+                }
                 Event::Ping(payload) => self.0.write(&frames::pong(CONTROL_KEY, &payload)).await?,
             }
         }

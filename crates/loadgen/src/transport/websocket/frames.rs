@@ -13,16 +13,8 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::{MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, close_code};
 use crate::transport::READ_BUFFER_BYTES;
-
-/// Larger messages are a flood.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
-/// So are more fragments of one message, empty ones included.
-const MAX_FRAGMENTS: u32 = 1 << 16;
-/// A control frame carries no more (RFC 6455 section 5.5).
-const MAX_CONTROL_BYTES: u64 = 125;
-/// What a Close without a code means (RFC 6455 section 7.1.5).
-pub(crate) const NO_CODE: u16 = 1005;
 
 /// What came.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,7 +24,7 @@ pub(crate) enum Event {
     /// A ping, to be answered with the same bytes.
     Ping(Vec<u8>),
     /// The end, with its code.
-    Close(u16),
+    Close(Option<u16>),
 }
 
 /// One end of a WebSocket that was opened.
@@ -256,7 +248,8 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Head>, FailureKind> {
         short => (u64::from(short), 2),
     };
     let is_control = opcode >= CLOSE;
-    if is_control && (!fin || payload > MAX_CONTROL_BYTES) || payload > MAX_MESSAGE_BYTES as u64 {
+    let too_long = payload > MAX_CONTROL_BYTES as u64;
+    if is_control && (!fin || too_long) || payload > MAX_MESSAGE_BYTES as u64 {
         return Err(FailureKind::Protocol);
     }
     Ok(Some(Head {
@@ -272,11 +265,7 @@ fn control(opcode: u8, payload: &[u8]) -> Result<Option<Event>, FailureKind> {
     match (opcode, payload) {
         (PING, _) => Ok(Some(Event::Ping(payload.to_vec()))),
         (PONG, _) => Ok(None),
-        (_, []) => Ok(Some(Event::Close(NO_CODE))),
-        (_, [high, low, reason @ ..]) if std::str::from_utf8(reason).is_ok() => {
-            Ok(Some(Event::Close(u16::from_be_bytes([*high, *low]))))
-        }
-        _ => Err(FailureKind::Protocol),
+        _ => Ok(Some(Event::Close(close_code(payload)?))),
     }
 }
 
@@ -297,9 +286,11 @@ pub(crate) fn pong(key: [u8; 4], payload: &[u8]) -> Vec<u8> {
 }
 
 /// Makes a Close.
-pub(crate) fn close(key: [u8; 4], code: u16) -> Vec<u8> {
+pub(crate) fn close(key: [u8; 4], code: Option<u16>) -> Vec<u8> {
     let mut frame = Vec::new();
-    write_frame(CLOSE, key, &code.to_be_bytes(), &mut frame);
+    let code = code.map(u16::to_be_bytes);
+    let payload = code.as_ref().map_or(&[][..], |code| code);
+    write_frame(CLOSE, key, payload, &mut frame);
     frame
 }
 
@@ -382,7 +373,7 @@ mod tests {
             );
             assert_eq!(
                 (&close.0, end),
-                (&Event::Close(1000), FailureKind::PeerClosed)
+                (&Event::Close(Some(1000)), FailureKind::PeerClosed)
             );
         }
     }

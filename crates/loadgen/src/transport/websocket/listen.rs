@@ -1,6 +1,7 @@
 //! Listening on a WebSocket, and speaking on it at the same time.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use fastwebsockets::{OpCode, WebSocket, unmask};
@@ -9,26 +10,28 @@ use sockrates_core::target;
 use tokio::io::{self, AsyncRead, AsyncWrite, Empty, Join, ReadHalf, Sink, WriteHalf};
 
 use super::handshake::{self, Opening};
-use super::{client, failure, pong, write};
+use super::messages::{Answer, Heard, Messages};
+use super::write;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::{Listen, Peer};
 
 /// The listening half of a WebSocket.
 pub struct Ear<S> {
-    socket: WebSocket<Join<Prefixed<ReadHalf<S>>, Sink>>,
+    messages: Messages<Join<Prefixed<ReadHalf<S>>, Sink>>,
     /// The message as it came, kept for its buffer.
     message: Vec<u8>,
-    /// Pings that are to be answered: the other half may be in the middle of a frame.
-    pings: Pings,
+    is_closed: bool,
+    /// What is to be answered: the other half may be in the middle of a frame.
+    answers: Answers,
 }
 
 /// The speaking half.
 pub struct Mouth<S> {
     socket: WebSocket<Join<Empty, WriteHalf<S>>>,
-    pings: Pings,
+    answers: Answers,
 }
 
-type Pings = Rc<RefCell<Vec<Vec<u8>>>>;
+type Answers = Rc<RefCell<VecDeque<Answer>>>;
 
 /// Opens a WebSocket at a path with its query. Returns the latest update's sequence, where the server says it.
 pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
@@ -39,15 +42,16 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let opening = Opening::plain(&peer.host, target);
     let upgraded = handshake::upgrade(&mut stream, &opening).await?;
     let (reader, writer) = io::split(stream);
-    let pings = Pings::default();
+    let answers = Answers::default();
     let ear = Ear {
-        socket: client(io::join(Prefixed::new(upgraded.early, reader), io::sink())),
+        messages: Messages::new(io::join(Prefixed::new(upgraded.early, reader), io::sink())),
         message: Vec::new(),
-        pings: Rc::clone(&pings),
+        is_closed: false,
+        answers: Rc::clone(&answers),
     };
     let mouth = Mouth {
-        socket: client(io::join(io::empty(), writer)),
-        pings,
+        socket: Messages::new(io::join(io::empty(), writer)).socket,
+        answers,
     };
     Ok((ear, mouth, upgraded.news))
 }
@@ -55,48 +59,69 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
 impl<S: AsyncRead + AsyncWrite + Unpin> Ear<S> {
     /// Waits for the next message. Once given up, the connection is of no further use.
     pub(crate) async fn hear(&mut self) -> Result<&[u8], FailureKind> {
-        self.message.clear();
-        let mut is_under_way = false;
-        loop {
-            let frame = self.socket.read_frame().await;
-            let frame = frame.map_err(|error| failure(&error))?;
-            match frame.opcode {
-                OpCode::Ping => self.pings.borrow_mut().push(frame.payload.to_vec()),
-                OpCode::Pong => {}
-                OpCode::Close => return Err(FailureKind::PeerClosed),
-                opcode if (opcode == OpCode::Continuation) != is_under_way => {
-                    return Err(FailureKind::Protocol);
-                }
-                _ => {
-                    self.message.extend_from_slice(&frame.payload);
-                    is_under_way = !frame.fin;
-                    if frame.fin {
-                        return Ok(&self.message);
-                    }
-                }
+        while self.attend().await?.is_none() {
+            if self.is_closed {
+                return Err(FailureKind::PeerClosed);
             }
         }
+        Ok(&self.message)
+    }
+
+    /// Waits for the next message and returns its kind; or `None` when the other half has something to answer.
+    pub(super) async fn attend(&mut self) -> Result<Option<OpCode>, FailureKind> {
+        match self.messages.next().await? {
+            Heard::Message(kind, payload) => {
+                self.message.clear();
+                self.message.extend_from_slice(&payload);
+                Ok(Some(kind))
+            }
+            Heard::Control(answer) => {
+                self.is_closed = matches!(answer, Answer::Close(_));
+                self.answers.borrow_mut().push_back(answer);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Returns the last message.
+    pub(super) fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Waits until the server has closed the connection, after both have said Close.
+    pub(super) async fn until_the_end(&mut self) {
+        while self.messages.next().await.is_ok() {}
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Mouth<S> {
-    /// Sends a message as text, which is masked in place, and answers pings that came before.
+    /// Sends a message as text, which is masked in place, and answers what came before.
     pub(crate) async fn say(
         &mut self,
         message: &mut [u8],
         key: [u8; 4],
     ) -> Result<(), FailureKind> {
-        self.answer().await?;
-        unmask(message, key);
-        write(&mut self.socket, OpCode::Text, key, message).await
+        self.send(OpCode::Text, message, key).await
     }
 
-    /// Answers pings.
-    async fn answer(&mut self) -> Result<(), FailureKind> {
+    /// Sends a message of either kind, likewise.
+    pub(super) async fn send(
+        &mut self,
+        kind: OpCode,
+        message: &mut [u8],
+        key: [u8; 4],
+    ) -> Result<(), FailureKind> {
+        self.answer().await?;
+        unmask(message, key);
+        write(&mut self.socket, kind, key, message).await
+    }
+
+    /// Answers what asks for it. A Close is a failure, once it is answered.
+    pub(super) async fn answer(&mut self) -> Result<(), FailureKind> {
         loop {
-            let ping = self.pings.borrow_mut().pop();
-            let Some(payload) = ping else { return Ok(()) };
-            pong(&mut self.socket, &payload).await?;
+            let answer = self.answers.borrow_mut().pop_front();
+            let Some(answer) = answer else { return Ok(()) };
+            answer.send(&mut self.socket).await?;
         }
     }
 }
@@ -126,11 +151,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Listen<S> for WsUpdates<S> {
     }
 
     async fn next_update(&mut self) -> Result<&[u8], FailureKind> {
-        // Pings come in silence only, and are answered with the next update: soon enough.
-        self.mouth.answer().await?;
-        let message = self.ear.hear().await?;
-        message
-            .strip_prefix(&*self.prefix)
-            .ok_or(FailureKind::WrongPayload)
+        while self.ear.attend().await?.is_none() {
+            self.mouth.answer().await?;
+        }
+        let message = self.ear.message.strip_prefix(&*self.prefix);
+        message.ok_or(FailureKind::WrongPayload)
     }
 }

@@ -2,23 +2,26 @@
 //! under different random keys, so that the server unmasks real masks and the client spends what a
 //! client must.
 
+pub mod agent;
 pub mod any;
 pub(crate) mod frames;
 pub mod handshake;
 pub mod listen;
+mod messages;
 
-use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError, unmask};
+use fastwebsockets::{Frame, OpCode, Payload, WebSocket, WebSocketError, unmask};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
 use sockrates_core::target;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::handshake::Opening;
+use self::messages::{Answer, Heard, Messages};
 use super::prefixed::Prefixed;
 use super::{Peer, Reply, Request, Transport};
 
 /// One WebSocket connection.
-pub struct Ws<S>(WebSocket<Prefixed<S>>);
+pub struct Ws<S>(Messages<Prefixed<S>>);
 
 /// A masked message.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
     async fn handshake(mut stream: S, peer: &Peer) -> Result<Self, FailureKind> {
         let opening = Opening::plain(&peer.host, target::WS_ECHO);
         let upgraded = handshake::upgrade(&mut stream, &opening).await?;
-        Ok(Self(client(Prefixed::new(upgraded.early, stream))))
+        Ok(Self(Messages::new(Prefixed::new(upgraded.early, stream))))
     }
 
     async fn exchange<R: Reply>(
@@ -80,53 +83,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
             key,
             payload,
         } = request;
-        write(&mut self.0, *opcode, *key, payload).await?;
-        let mut expected = *opcode;
+        write(&mut self.0.socket, *opcode, *key, payload).await?;
         loop {
-            let frame = self.0.read_frame().await.map_err(|error| failure(&error))?;
-            match frame.opcode {
-                OpCode::Ping => pong(&mut self.0, &frame.payload).await?,
-                OpCode::Pong => {}
-                OpCode::Close => return Err(FailureKind::PeerClosed),
-                opcode if opcode == expected => {
-                    reply.feed(&frame.payload);
-                    if frame.fin {
-                        return reply.finish();
-                    }
-                    expected = OpCode::Continuation;
+            match self.0.next().await? {
+                Heard::Message(kind, payload) if kind == *opcode => {
+                    reply.feed(&payload);
+                    return reply.finish();
                 }
-                // A reply of the other kind is someone else's; a continuation out of place breaks the rules.
-                OpCode::Continuation => return Err(FailureKind::Protocol),
-                OpCode::Text | OpCode::Binary => return Err(FailureKind::WrongPayload),
+                // A reply of the other kind is someone else's.
+                Heard::Message(..) => return Err(FailureKind::WrongPayload),
+                Heard::Control(answer) => self.0.answer(answer).await?,
             }
         }
     }
 
     /// Says goodbye with status 1000 (normal closure), and expects a Close and then the end.
     async fn close(mut self) -> Result<(), FailureKind> {
-        const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
-        let mut status = NORMAL;
-        unmask(&mut status, CONTROL_KEY);
-        write(&mut self.0, OpCode::Close, CONTROL_KEY, &status).await?;
-        let mut is_closed = false;
-        loop {
-            match self.0.read_frame().await {
-                Ok(frame) if frame.opcode == OpCode::Close => is_closed = true,
-                Err(WebSocketError::UnexpectedEOF) if is_closed => return Ok(()),
-                Ok(_) => return Err(FailureKind::Protocol),
-                Err(error) => return Err(failure(&error)),
-            }
+        write_control(
+            &mut self.0.socket,
+            OpCode::Close,
+            &NORMAL_CLOSURE.to_be_bytes(),
+        )
+        .await?;
+        match self.0.next().await? {
+            Heard::Control(Answer::Close(_)) => {}
+            _ => return Err(FailureKind::Protocol),
+        }
+        match self.0.next().await {
+            Err(FailureKind::PeerClosed) => Ok(()),
+            Err(kind) => Err(kind),
+            Ok(_) => Err(FailureKind::Protocol),
         }
     }
 }
 
-/// Makes a WebSocket of which nothing happens by itself.
-fn client<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSocket<S> {
-    let mut websocket = WebSocket::after_handshake(stream, Role::Client);
-    websocket.set_auto_apply_mask(false);
-    websocket.set_auto_close(false);
-    websocket.set_auto_pong(false);
-    websocket
+/// RFC 6455 section 7.4.1.
+const NORMAL_CLOSURE: u16 = 1000;
+const PROTOCOL_ERROR: u16 = 1002;
+/// A control frame carries no more (RFC 6455 section 5.5).
+const MAX_CONTROL_BYTES: usize = 125;
+/// Larger messages of a server are a flood.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// So are more fragments of one message, empty ones included.
+const MAX_FRAGMENTS: u32 = 1 << 16;
+
+/// Returns the code of a Close, where it has one; the reason behind it must be UTF-8 (RFC 6455 section 5.5.1).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, FailureKind> {
+    match payload {
+        [] => Ok(None),
+        [high, low, reason @ ..] if std::str::from_utf8(reason).is_ok() => {
+            Ok(Some(u16::from_be_bytes([*high, *low])))
+        }
+        _ => Err(FailureKind::Protocol),
+    }
+}
+
+/// Returns the code that a Close is answered with: its own, or the reproach that it has one that nobody may send (RFC 6455
+/// section 7.4, and 1012 to 1014 of IANA's WebSocket Close Code registry).
+const fn close_answer(code: Option<u16>) -> Option<u16> {
+    match code {
+        None | Some(1000..=1003 | 1007..=1014 | 3000..=4999) => code,
+        Some(_) => Some(PROTOCOL_ERROR),
+    }
 }
 
 /// Control frames carry nothing worth hiding from a proxy; any key but zero will do.
@@ -144,14 +162,15 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     written.map_err(|error| failure(&error))
 }
 
-/// Answers a ping.
-async fn pong<S: AsyncRead + AsyncWrite + Unpin>(
+/// Writes a control frame.
+async fn write_control<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocket<S>,
+    opcode: OpCode,
     payload: &[u8],
 ) -> Result<(), FailureKind> {
     let mut masked = payload.to_vec();
     unmask(&mut masked, CONTROL_KEY);
-    write(socket, OpCode::Pong, CONTROL_KEY, &masked).await
+    write(socket, opcode, CONTROL_KEY, &masked).await
 }
 
 fn failure(error: &WebSocketError) -> FailureKind {

@@ -1,0 +1,158 @@
+//! The messages of a server, read with fastwebsockets for the lanes, to the letter of RFC 6455.
+//!
+//! fastwebsockets reads frames, and is laxer than the standard: it hands out masked frames of a server as they are, long
+//! control frames, a message that begins in the middle of another, and fragments of text that are together no UTF-8.
+
+use bytes::BytesMut;
+use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket};
+use sockrates_core::failure::FailureKind;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, close_answer, close_code, failure,
+    write_control,
+};
+
+/// One WebSocket of which nothing happens by itself.
+pub(super) struct Messages<S> {
+    pub(super) socket: WebSocket<S>,
+    /// The message under way when it comes in fragments.
+    fragments: Option<Fragments>,
+}
+
+struct Fragments {
+    opcode: OpCode,
+    payload: BytesMut,
+    count: u32,
+}
+
+/// What a server says.
+pub(super) enum Heard {
+    /// A whole message: text or binary.
+    Message(OpCode, Payload<'static>),
+    /// A ping or a Close, with the answer that it asks for.
+    Control(Answer),
+}
+
+/// What a control frame is answered with.
+pub(super) enum Answer {
+    /// To a ping: the same bytes.
+    Pong(Payload<'static>),
+    /// To a Close: a Close with this code, or with none, and nothing more from then on.
+    Close(Option<u16>),
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
+    /// Takes a stream on which the handshake is over.
+    pub(super) fn new(stream: S) -> Self {
+        let mut socket = WebSocket::after_handshake(stream, Role::Client);
+        socket.set_auto_apply_mask(false);
+        socket.set_auto_close(false);
+        socket.set_auto_pong(false);
+        // It refuses what is as long as this, not only what is longer.
+        socket.set_max_message_size(MAX_MESSAGE_BYTES + 1);
+        Self {
+            socket,
+            fragments: None,
+        }
+    }
+
+    /// Waits for what comes next. Once given up, the connection is of no further use: fastwebsockets forgets what it has
+    /// read of a frame.
+    #[inline]
+    pub(super) async fn next(&mut self) -> Result<Heard, FailureKind> {
+        loop {
+            let mut frame = self
+                .socket
+                .read_frame()
+                .await
+                .map_err(|error| failure(&error))?;
+            if is_masked(&mut frame) {
+                return Err(FailureKind::Protocol);
+            }
+            if frame.fin
+                && self.fragments.is_none()
+                && matches!(frame.opcode, OpCode::Text | OpCode::Binary)
+            {
+                return Ok(Heard::Message(frame.opcode, frame.payload));
+            }
+            if let Some(heard) = self.other(frame)? {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// Takes what is no message in one frame; `None` when more must come.
+    fn other(&mut self, frame: Frame<'static>) -> Result<Option<Heard>, FailureKind> {
+        match frame.opcode {
+            OpCode::Text | OpCode::Binary | OpCode::Continuation => self.assemble(&frame),
+            _ if frame.payload.len() > MAX_CONTROL_BYTES => Err(FailureKind::Protocol),
+            OpCode::Pong => Ok(None),
+            OpCode::Ping => Ok(Some(Heard::Control(Answer::Pong(frame.payload)))),
+            OpCode::Close => {
+                let code = close_answer(close_code(&frame.payload)?);
+                Ok(Some(Heard::Control(Answer::Close(code))))
+            }
+        }
+    }
+
+    /// Adds a fragment to the message under way, or begins one (section 5.4).
+    fn assemble(&mut self, frame: &Frame<'static>) -> Result<Option<Heard>, FailureKind> {
+        let mut message = match (self.fragments.take(), frame.opcode) {
+            (Some(message), OpCode::Continuation) => message,
+            (None, OpCode::Text | OpCode::Binary) => Fragments {
+                opcode: frame.opcode,
+                payload: BytesMut::new(),
+                count: 0,
+            },
+            _ => return Err(FailureKind::Protocol),
+        };
+        message.count += 1;
+        if message.count > MAX_FRAGMENTS
+            || frame.payload.len() > MAX_MESSAGE_BYTES - message.payload.len()
+        {
+            return Err(FailureKind::Protocol);
+        }
+        message.payload.extend_from_slice(&frame.payload);
+        if !frame.fin {
+            self.fragments = Some(message);
+            return Ok(None);
+        }
+        if message.opcode == OpCode::Text && std::str::from_utf8(&message.payload).is_err() {
+            return Err(FailureKind::Protocol);
+        }
+        let payload = Payload::Bytes(message.payload);
+        Ok(Some(Heard::Message(message.opcode, payload)))
+    }
+
+    /// Answers a control frame. After a Close the connection is over, which is a failure of whoever waits.
+    pub(super) async fn answer(&mut self, answer: Answer) -> Result<(), FailureKind> {
+        answer.send(&mut self.socket).await
+    }
+}
+
+impl Answer {
+    /// Sends it over a socket that may be another half of the same connection.
+    pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        socket: &mut WebSocket<S>,
+    ) -> Result<(), FailureKind> {
+        match self {
+            Self::Pong(payload) => write_control(socket, OpCode::Pong, &payload).await,
+            Self::Close(code) => {
+                let code = code.map(u16::to_be_bytes);
+                let payload = code.as_ref().map_or(&[][..], |code| code);
+                write_control(socket, OpCode::Close, payload).await?;
+                Err(FailureKind::PeerClosed)
+            }
+        }
+    }
+}
+
+/// A server never masks (section 5.1). fastwebsockets keeps to itself whether it did, except in the head it would write.
+#[inline]
+fn is_masked(frame: &mut Frame<'_>) -> bool {
+    let mut head = [0; 14];
+    frame.fmt_head(&mut head);
+    head[1] & 0x80 != 0
+}
