@@ -180,7 +180,7 @@ impl Bench {
             ..Cell::echo(lane.clone(), 64, timing)
         };
         let spec = TrialSpec::alone(cell, self.placement.clone());
-        let record = self.runtime.block_on(child::perform(&spec));
+        let record = self.runtime.block_on(child::perform(&spec, None));
         match &record.outcome {
             Outcome::Completed => Ok(record),
             Outcome::Failed { message, .. } => Err(Failure::new(

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use nix::sys::signal::Signal;
 use sockrates_core::record::FailedTrial;
 
 /// What the exit code says.
@@ -21,6 +22,8 @@ pub(crate) enum Exit {
     Results = 6,
     /// This environment cannot do it: descriptors, permission.
     Environment = 7,
+    /// The terminal is gone (SIGHUP); what was measured is saved and marked.
+    HungUp = 129,
     /// Interrupted by SIGINT; what was measured is saved and marked.
     Interrupted = 130,
     /// Ended by SIGTERM; what was measured is saved and marked.
@@ -28,6 +31,15 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// What a signal that ended a measurement means for the command.
+    pub(crate) const fn of_signal(signal: Signal) -> Self {
+        match signal {
+            Signal::SIGHUP => Self::HungUp,
+            Signal::SIGINT => Self::Interrupted,
+            _ => Self::Terminated,
+        }
+    }
+
     /// What a failed trial means for the command that ran it.
     pub(crate) const fn of_trial(reason: FailedTrial) -> Self {
         match reason {

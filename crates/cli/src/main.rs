@@ -14,6 +14,7 @@ mod report;
 mod results;
 mod run;
 mod serve;
+mod signals;
 mod target;
 mod trial;
 

@@ -19,18 +19,18 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(plan: &Plan, is_quiet: bool) -> Self {
+    pub(crate) fn new(plan: &Plan, trials: &[TrialSpec], is_quiet: bool) -> Self {
         let bar = (!is_quiet && std::io::stderr().is_terminal()).then(|| {
             let style = "{bar:30} {pos}/{len} trials, {prefix} left  {wide_msg}";
             let style = ProgressStyle::with_template(style).expect("the template is constant");
-            ProgressBar::new(plan.trial_count() as u64).with_style(style)
+            ProgressBar::new(trials.len() as u64).with_style(style)
         });
-        let seconds_left = plan.planned_seconds();
+        let seconds = trials.iter().map(|spec| spec.cell.planned_seconds());
         Self {
             bar,
             is_quiet,
             blocks: plan.blocks.len(),
-            seconds_left,
+            seconds_left: seconds.sum(),
             block: None,
         }
     }

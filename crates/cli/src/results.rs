@@ -1,10 +1,13 @@
-//! The results folder of a run: made once, filled trial by trial, never reused.
+//! The results folder of a run: made once, filled trial by trial, and never used for another run.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use sockrates_core::document;
-use sockrates_core::files::write_whole;
+use sockrates_core::files::{is_unfinished, write_whole};
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::record::TrialRecord;
 use sockrates_probe::clock;
@@ -16,6 +19,8 @@ use crate::exit::{Exit, Failure, OrExit};
 pub(crate) struct RunFolder {
     pub(crate) path: PathBuf,
     pub(crate) run_id: String,
+    /// Held while trials are added, so that nobody else adds some; the kernel lets it go when the process ends.
+    _lock: Flock<File>,
 }
 
 impl RunFolder {
@@ -40,11 +45,44 @@ impl RunFolder {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.or_exit(Exit::Results, cannot())?;
-                    return Ok(Self { path, run_id });
+                    let lock = lock(&path)?;
+                    return Ok(Self {
+                        path,
+                        run_id,
+                        _lock: lock,
+                    });
                 }
             }
         }
         unreachable!("some number is free")
+    }
+
+    /// Opens the folder of a run that is to be finished.
+    pub(crate) fn open(path: PathBuf, run_id: String) -> Result<Self, Failure> {
+        let lock = lock(&path)?;
+        Ok(Self {
+            path,
+            run_id,
+            _lock: lock,
+        })
+    }
+
+    /// Removes what a process left that was killed while it wrote.
+    pub(crate) fn sweep(&self) -> Result<(), Failure> {
+        for folder in [self.path.clone(), self.path.join("trials")] {
+            let sweeping = || format!("remove unfinished files from {}", folder.display());
+            let entries = match std::fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.or_exit(Exit::Results, sweeping())?,
+            };
+            for entry in entries {
+                let entry = entry.or_exit(Exit::Results, sweeping())?;
+                if is_unfinished(&entry.file_name()) {
+                    std::fs::remove_file(entry.path()).or_exit(Exit::Results, sweeping())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes `run.json`: as partial when the run begins, as it is when it ends.
@@ -71,6 +109,21 @@ impl RunFolder {
                 format!("point {} to the run", link.display()),
             )
     }
+}
+
+fn lock(folder: &Path) -> Result<Flock<File>, Failure> {
+    let opened = File::open(folder);
+    let opened = opened.or_exit(Exit::Results, format!("open {}", folder.display()))?;
+    Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+        let message = match error {
+            Errno::EWOULDBLOCK => format!(
+                "{} is being measured by another process: wait for its end, or end it",
+                folder.display()
+            ),
+            other => format!("cannot lock {}: {other}", folder.display()),
+        };
+        Failure::new(Exit::Results, message)
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The only place that writes files: a file appears whole or not at all.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -24,7 +25,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
         .ok_or(io::ErrorKind::InvalidInput)?
         .to_string_lossy();
     // The process id keeps two writers of one folder apart.
-    let temporary = folder.join(format!(".{name}.{}.part", std::process::id()));
+    let temporary = folder.join(format!(".{name}.{}{UNFINISHED}", std::process::id()));
     let result = write_synced(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // Nothing can be done about a failing clean-up; the first error is the one to report.
@@ -33,6 +34,15 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     // Without this the rename itself may not survive a power cut.
     File::open(folder)?.sync_all()
+}
+
+/// The end of the names of files that are being written.
+const UNFINISHED: &str = ".part";
+
+/// Returns whether a file of this name was being written, by a process that may have been killed meanwhile.
+pub fn is_unfinished(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.ends_with(UNFINISHED)
 }
 
 /// Returns the folder a file is in, the current one for a bare name.
@@ -81,6 +91,18 @@ mod tests {
         write_whole(&null, b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
         assert!(write_whole(Path::new("/dev/full"), b"x").is_err());
+    }
+
+    #[test]
+    fn only_files_under_way_are_unfinished() {
+        for (name, unfinished) in [
+            (".0001-echo.b0.json.4711.part", true),
+            ("0001-echo.b0.json", false),
+            (".gitignore", false),
+            ("a.part", false),
+        ] {
+            assert_eq!(is_unfinished(name.as_ref()), unfinished, "{name}");
+        }
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct RunManifest {
     pub started_unix_ms: u64,
     /// Wall-clock end, milliseconds since 1970; null while the run goes on or when it was killed.
     pub finished_unix_ms: Option<u64>,
+    /// When it was taken up again after it had been interrupted or killed, each time, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_unix_ms: Vec<u64>,
     /// Whether all planned trials were measured.
     pub status: RunStatus,
     /// What it ran on and with.
@@ -43,10 +46,10 @@ pub struct RunManifest {
 
 impl Document for RunManifest {
     const KIND: &'static str = "run-manifest";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
     /// Version 2 adds calibrations, the server's arguments and the primary comparisons, version 3 kinds of workload,
-    /// version 4 running servers; all may be absent.
+    /// version 4 running servers, version 5 when a run was resumed; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }

@@ -5,6 +5,7 @@ use std::io;
 use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::Signal;
+use nix::unistd::getppid;
 use rustix::time::{ClockId, clock_gettime};
 use sockrates_core::target::ProcessUsage;
 
@@ -45,9 +46,27 @@ pub fn since(before: &ProcessUsage, after: &ProcessUsage) -> ProcessUsage {
     }
 }
 
-/// Has the kernel end this process when its parent ends, however that happens.
-pub fn die_with_parent() -> io::Result<()> {
-    Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
+/// Has the kernel end this process when its parent ends, however that happens. Where the parent is known, it is an error
+/// that it has ended before the kernel was told.
+pub fn die_with_parent(parent: Option<u32>) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    match parent {
+        Some(pid) if pid != getppid().as_raw().cast_unsigned() => {
+            Err(io::Error::other("the parent has ended"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether this process was started with a signal ignored, as `nohup` does. What the kernel does not say is no.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1 (proc(5)).
+    mask.is_some_and(|mask| mask >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Asks for timer wake-ups without the usual 50 µs of slack, for this thread.
@@ -77,6 +96,11 @@ fn share(total: u64, part: u64, whole: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rust_ignores_broken_pipes_and_nothing_else() {
+        assert!(is_ignored(Signal::SIGPIPE) && !is_ignored(Signal::SIGTERM));
+    }
 
     #[test]
     fn work_shows_in_usage() {

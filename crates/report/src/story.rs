@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sockrates_core::manifest::RunStatus;
-use sockrates_core::record::{Outcome, TrialRecord};
+use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::summary::{CellSummary, Summary};
 use sockrates_core::verdict::Flag;
 
@@ -119,6 +119,7 @@ pub(crate) fn overview(view: &View<'_>) -> String {
     let plan = &manifest.plan;
     let seconds = manifest
         .finished_unix_ms
+        .filter(|_| manifest.resumed_unix_ms.is_empty())
         .and_then(|end| end.checked_sub(manifest.started_unix_ms))
         .map(|ms| format!(", {}", sockrates_core::units::seconds(ms as f64 / 1e3)));
     format!(
@@ -144,6 +145,21 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
             "This run is partial: {there} of {planned} planned trials have a record."
         ));
     }
+    match dataset.manifest.resumed_unix_ms.len() {
+        0 => {}
+        times => notices.push(format!(
+            "It was measured in {} sittings; each block in one of them.",
+            times + 1
+        )),
+    }
+    let cut_short = dataset.records.iter().filter(|record| is_cut_short(record));
+    match cut_short.count() {
+        0 => {}
+        1 => notices.push("A trial that a signal cut short is in no number.".to_owned()),
+        some => notices.push(format!(
+            "{some} trials that a signal cut short are in no number."
+        )),
+    }
     if failed > 0 {
         notices.push(format!(
             "{failed} of {} trials failed and are in no number.",
@@ -165,10 +181,18 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
     notices
 }
 
+fn is_cut_short(record: &TrialRecord) -> bool {
+    let Outcome::Failed { reason, .. } = &record.outcome else {
+        return false;
+    };
+    *reason == FailedTrial::Interrupted
+}
+
 fn failed<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a TrialRecord, String)> {
     view.dataset
         .records
         .iter()
+        .filter(|record| !is_cut_short(record))
         .filter_map(|record| match &record.outcome {
             Outcome::Completed => None,
             Outcome::Failed { reason, message } => Some((

@@ -41,7 +41,7 @@ async fn floor(placement: &Placement, seed: u64) -> Option<u64> {
         seed,
         ..TrialSpec::alone(cell, placement.clone())
     };
-    let record = child::perform(&spec).await;
+    let record = child::perform(&spec, None).await;
     let times = record
         .measurement?
         .histograms

@@ -2,15 +2,16 @@
 
 mod calibration;
 mod reach;
+mod resume;
 mod select;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sockrates_core::document::Document;
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Cell, Placement, Plan, Target};
+use sockrates_core::plan::{Cell, Placement, Plan, Target, TrialSpec};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Summary;
@@ -19,7 +20,6 @@ use sockrates_core::verdict::{self, Flag};
 use sockrates_probe::machine::{Build, fingerprint};
 use sockrates_probe::{clock, cpu, limits};
 use sockrates_report::Dataset;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::select::{Choice, Selected};
 use crate::exit::{Exit, Failure, OrExit};
@@ -28,7 +28,9 @@ use crate::output;
 use crate::progress::Progress;
 use crate::report;
 use crate::results::RunFolder;
-use crate::serve;
+use crate::signals::{Signals, Stop};
+use crate::target::Place;
+use crate::{serve, target};
 
 /// Measure a profile, a scenario or a scenario file, and write a report.
 ///
@@ -42,6 +44,14 @@ pub(crate) struct Arguments {
     /// A profile, a scenario, or the path of a scenario file
     #[arg(value_name = "PROFILE|SCENARIO|FILE", default_value = "quick")]
     name: String,
+    /// Finish this run, which was interrupted or killed: its id, its folder, or `latest`. Plan, seed and target are its own;
+    /// the block that was under way begins anew
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["name", "blocks", "lanes", "seed", "target", "serve_with", "dry_run"]
+    )]
+    resume: Option<String>,
     /// Where results go: a new folder is made in it
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     results: PathBuf,
@@ -84,6 +94,23 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let measured = match &arguments.resume {
+        Some(run) => {
+            let folder = report::locate(run, &arguments.results);
+            let (run, sitting) = resume::open(folder, &arguments.allow_target)?;
+            Some(run.measure(sitting, arguments.quiet)?)
+        }
+        None => plan_and_measure(arguments)?,
+    };
+    let Some(measured) = measured else {
+        return Ok(());
+    };
+    report::print(&measured.folder, &measured.derived, arguments.json)?;
+    measured.verdict(arguments.require_conclusive)
+}
+
+/// Measures a new run; `None` when its plan was all that was asked for.
+fn plan_and_measure(arguments: &Arguments) -> Result<Option<Measured>, Failure> {
     // Below 2^53 for some 285,000 years.
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     let chosen = Choice {
@@ -98,18 +125,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = target(arguments, &selected, &plan, server_arguments)?;
     if arguments.dry_run {
         output::result(&describe(&plan));
-        return Ok(());
+        return Ok(None);
     }
     let cpus = cpu::usable().or_exit(Exit::Environment, "ask which CPUs may be used")?;
-    let measured = measure(&Order {
+    let order = Order {
         plan,
         placement: placement(&cpus, &target),
         target,
         results: arguments.results.clone(),
         is_quiet: arguments.quiet,
-    })?;
-    report::print(&measured.folder, &measured.derived, arguments.json)?;
-    measured.verdict(arguments.require_conclusive)
+    };
+    measure(&order).map(Some)
 }
 
 /// Returns who is measured: the server that was given, or that the scenario names, or fresh ones.
@@ -125,7 +151,7 @@ fn target(
             arguments: server_arguments,
         });
     };
-    let place = crate::target::find(&url, &arguments.allow_target)?;
+    let place = target::find(&url, &arguments.allow_target)?;
     if place.transport != "http1" || place.path != "/" {
         let message = format!(
             "--target: `{}` names more than a server: write http://HOST:PORT",
@@ -136,11 +162,16 @@ fn target(
     if arguments.dry_run {
         return Ok(place.target(place.addresses[0]));
     }
+    find_running(&place, plan)
+}
+
+/// Looks whether a running server is there, and can be measured by this plan.
+fn find_running(place: &Place, plan: &Plan) -> Result<Target, Failure> {
     let is_custom = |cell: &Cell| matches!(cell.workload, Workload::Custom(_));
     if plan.cells.iter().any(is_custom) {
         // It need not fulfil the contract, but answer what it is asked.
         let trials = |target: &Target| plan.trials(&Placement::default(), target).collect();
-        return crate::target::reach(&place, trials);
+        return target::reach(place, trials);
     }
     let mut failure = None;
     for address in &place.addresses {
@@ -188,78 +219,118 @@ pub(crate) fn measure(order: &Order) -> Result<Measured, Failure> {
     let started_unix_ms = clock::unix_ms();
     check_descriptors(&order.plan)?;
     let folder = RunFolder::create(&order.results, started_unix_ms)?;
-    let mut manifest = manifest(&folder, order, started_unix_ms);
-    folder.write_manifest(&manifest)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let calibrate = |seed| calibration::take(&runtime, &manifest.placement, seed);
-    let before = calibrate(order.plan.seed);
-    let tally = runtime.block_on(perform(&manifest, &folder, order.is_quiet));
-    let is_whole = matches!(&tally, Ok(tally) if tally.interrupted.is_none());
-    let after = is_whole.then(|| calibrate(order.plan.seed));
-    manifest.calibrations = std::iter::once(before).chain(after).collect();
-    if is_whole {
-        manifest.status = RunStatus::Complete;
+    let manifest = manifest(&folder, order, started_unix_ms);
+    let trials = manifest
+        .plan
+        .trials(&manifest.placement, &manifest.target())
+        .collect();
+    let run = Run {
+        folder,
+        manifest,
+        failed: Vec::new(),
+    };
+    run.measure(trials, order.is_quiet)
+}
+
+/// A run that is being measured.
+struct Run {
+    folder: RunFolder,
+    manifest: RunManifest,
+    /// The trials that failed in earlier sittings.
+    failed: Vec<FailedRecord>,
+}
+
+impl Run {
+    /// Measures these trials of the plan, all that are missing, and writes the report.
+    fn measure(mut self, trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Measured, Failure> {
+        self.folder.write_manifest(&self.manifest)?;
+        let stop = Signals::hold()?.watch()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (placement, seed) = (self.manifest.placement.clone(), self.manifest.plan.seed);
+        let calibrate = || calibration::take(&runtime, &placement, seed);
+        self.manifest.calibrations.push(calibrate());
+        let tally = runtime.block_on(perform(trials, &self, is_quiet, &stop));
+        if matches!(&tally, Ok(tally) if tally.interrupted.is_none()) {
+            self.manifest.calibrations.push(calibrate());
+            self.manifest.status = RunStatus::Complete;
+        }
+        self.manifest.finished_unix_ms = Some(clock::unix_ms());
+        // What could be measured is saved before anything that went wrong is reported.
+        let written = self.folder.write_manifest(&self.manifest);
+        let tally = tally?;
+        written?;
+        let derived = report::write(&self.folder.path)?;
+        self.folder.point_latest()?;
+        Ok(Measured {
+            folder: self.folder.path,
+            derived,
+            tally,
+        })
     }
-    manifest.finished_unix_ms = Some(clock::unix_ms());
-    // What could be measured is saved before anything that went wrong is reported.
-    let written = folder.write_manifest(&manifest);
-    let tally = tally?;
-    written?;
-    let derived = report::write(&folder.path)?;
-    folder.point_latest()?;
-    Ok(Measured {
-        folder: folder.path,
-        derived,
-        tally,
-    })
+}
+
+/// The name of a trial that failed, why, and what it said.
+type FailedRecord = (String, FailedTrial, String);
+
+fn failure_of(record: &TrialRecord) -> Option<FailedRecord> {
+    match &record.outcome {
+        Outcome::Completed => None,
+        Outcome::Failed { reason, message } => Some((name(record), *reason, message.clone())),
+    }
 }
 
 /// What happened to the trials.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
-    failed: Vec<(String, FailedTrial, String)>,
+    failed: Vec<FailedRecord>,
     interrupted: Option<Exit>,
 }
 
-/// Measures every trial of the plan, or up to a signal. A trial that fails is a record like others; one that something
-/// outside disturbed is repeated in its place, and every attempt is kept.
+/// Measures these trials, or up to a signal. A trial that fails is a record like others; one that something outside
+/// disturbed is repeated in its place, and every attempt is kept.
 async fn perform(
-    manifest: &RunManifest,
-    folder: &RunFolder,
+    trials: Vec<TrialSpec>,
+    Run {
+        folder,
+        manifest,
+        failed,
+    }: &Run,
     is_quiet: bool,
+    stop: &Stop,
 ) -> Result<Tally, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut progress = Progress::new(&manifest.plan, is_quiet);
-    let mut tally = Tally::default();
-    let mut seconds_to_repeat = manifest.plan.planned_seconds() * verdict::REPEATS_SHARE;
-    'trials: for mut spec in manifest
-        .plan
-        .trials(&manifest.placement, &manifest.target())
-    {
+    let plan = &manifest.plan;
+    let mut progress = Progress::new(plan, &trials, is_quiet);
+    let mut tally = Tally {
+        failed: failed.clone(),
+        interrupted: None,
+    };
+    let mut seconds_to_repeat = plan.planned_seconds() * verdict::REPEATS_SHARE;
+    'trials: for mut spec in trials {
         progress.begin(&spec);
+        let last_attempt = spec.attempt + verdict::MAX_REPEATS;
         loop {
-            let record = tokio::select! {
-                record = child::trial(&spec) => record,
-                exit = stopped(&mut interrupt, &mut terminate) => {
-                    tally.interrupted = Some(exit);
-                    break 'trials;
+            let record = child::trial(&spec, stop).await;
+            tally.interrupted = stop.now();
+            if tally.interrupted.is_some() {
+                if record.measurement.is_some() {
+                    folder.write_record(&record)?;
                 }
-            };
+                break 'trials;
+            }
             folder.write_record(&record)?;
             if let Some(fault) = verdict::faults(&record).first() {
                 progress.finish();
                 return Err(harness_fault(&record, *fault));
             }
-            if let Outcome::Failed { reason, message } = &record.outcome {
-                progress.note(&format!("trial {} failed: {message}", name(&record)));
-                tally.failed.push((name(&record), *reason, message.clone()));
+            if let Some(failed) = failure_of(&record) {
+                progress.note(&format!("trial {} failed: {}", failed.0, failed.2));
+                tally.failed.push(failed);
                 break;
             }
             let seconds = spec.cell.planned_seconds();
-            let may_repeat = spec.attempt < verdict::MAX_REPEATS && seconds <= seconds_to_repeat;
+            let may_repeat = spec.attempt < last_attempt && seconds <= seconds_to_repeat;
             if verdict::disturbances(&record).is_empty() || !may_repeat {
                 break;
             }
@@ -283,13 +354,6 @@ fn harness_fault(record: &TrialRecord, fault: Flag) -> Failure {
     Failure::new(Exit::Harness, message)
 }
 
-async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) -> Exit {
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-    }
-}
-
 fn name(record: &TrialRecord) -> String {
     format!("{} of block {}", record.spec.cell.id, record.spec.block + 1)
 }
@@ -298,7 +362,7 @@ impl Measured {
     /// Turns what happened into the exit code.
     pub(crate) fn verdict(&self, requires_conclusion: bool) -> Result<(), Failure> {
         let (_, summary) = &self.derived;
-        completeness(&self.tally, summary)?;
+        completeness(&self.folder, &self.tally, summary)?;
         if requires_conclusion && !summary.judgement.is_conclusive {
             let message = format!(
                 "the run is inconclusive: {}; measure again on a quieter machine",
@@ -310,11 +374,14 @@ impl Measured {
     }
 }
 
-fn completeness(tally: &Tally, summary: &Summary) -> Result<(), Failure> {
+fn completeness(folder: &Path, tally: &Tally, summary: &Summary) -> Result<(), Failure> {
     if let Some(exit) = tally.interrupted {
         return Err(Failure::new(
             exit,
-            "interrupted: the trials so far are saved, marked as partial",
+            format!(
+                "interrupted: the trials so far are saved, marked as partial; finish them: sockrates bench --resume {}",
+                folder.display()
+            ),
         ));
     }
     if let Some((trial, _, message)) = tally.failed.first() {
@@ -368,6 +435,7 @@ fn manifest(folder: &RunFolder, order: &Order, started_unix_ms: u64) -> RunManif
         command: command_line(),
         started_unix_ms,
         finished_unix_ms: None,
+        resumed_unix_ms: Vec::new(),
         status: RunStatus::Partial,
         fingerprint: fingerprint_here(),
         placement: order.placement.clone(),

@@ -11,6 +11,7 @@ use sockrates_core::verdict::{self, Flag, MAX_REPEATS};
 use sockrates_probe::clock;
 
 use super::child;
+use crate::signals::Stop;
 
 /// Where a search begins: low enough for any lane on any machine.
 const FIRST_RATE: f64 = 500.0;
@@ -19,7 +20,7 @@ const FAILED_SHARE: f64 = 1e-3;
 
 /// Searches the highest rate at which the 99th percentile of the response time stays below the objective. The record
 /// holds every probe, and the measurement of the last one that met it.
-pub(super) async fn search(spec: &TrialSpec, p99_ms: f64) -> TrialRecord {
+pub(super) async fn search(spec: &TrialSpec, p99_ms: f64, stop: &Stop) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     let objective = Duration::from_secs_f64(p99_ms / 1e3);
     let objective_ns = u64::try_from(objective.as_nanos()).expect("an objective is below an hour");
@@ -33,7 +34,7 @@ pub(super) async fn search(spec: &TrialSpec, p99_ms: f64) -> TrialRecord {
                 rate_per_second, ..
             } => rate_per_second,
         };
-        let record = probe(spec, rate_per_second, probes.len()).await;
+        let record = probe(spec, rate_per_second, probes.len(), stop).await;
         if let Outcome::Failed { reason, message } = record.outcome {
             return TrialRecord::failed(spec.clone(), started_unix_ms, reason, message);
         }
@@ -60,14 +61,14 @@ pub(super) async fn search(spec: &TrialSpec, p99_ms: f64) -> TrialRecord {
 }
 
 /// Performs one probe; a disturbed one is repeated.
-async fn probe(spec: &TrialSpec, rate_per_second: f64, number: usize) -> TrialRecord {
+async fn probe(spec: &TrialSpec, rate_per_second: f64, number: usize, stop: &Stop) -> TrialRecord {
     let mut probe = spec.clone();
     probe.cell.load = Load::OpenPoisson { rate_per_second };
     // Each probe has arrivals of its own: the same luck twice would confirm nothing.
     probe.seed = (spec.seed ^ ((number as u64 + 1) << 32)) & ((1 << 53) - 1);
     let mut repeats = 0;
     loop {
-        let record = child::perform(&probe).await;
+        let record = child::perform(&probe, Some(stop)).await;
         if repeats == MAX_REPEATS || verdict::disturbances(&record).is_empty() {
             return record;
         }

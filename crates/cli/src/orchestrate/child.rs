@@ -1,8 +1,12 @@
 //! A trial in a process of its own: the spec goes in, the record comes out, and time is bounded.
 
-use std::process::Stdio;
+use std::future::pending;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sockrates_core::document;
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::{FailedTrial, TrialRecord};
@@ -12,45 +16,64 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::capacity;
+use crate::signals::Stop;
 
 /// How much longer than planned a trial may take before it is ended: start, drain, time-outs.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Performs one trial: in a fresh process, or, for a search, in many.
-pub(crate) async fn trial(spec: &TrialSpec) -> TrialRecord {
+/// Performs one trial: in a fresh process, or, for a search, in many. A signal ends it early; its record then says so.
+pub(crate) async fn trial(spec: &TrialSpec, stop: &Stop) -> TrialRecord {
     match spec.cell.load {
-        Load::Capacity { p99_ms } => Box::pin(capacity::search(spec, p99_ms)).await,
-        _ => perform(spec).await,
+        Load::Capacity { p99_ms } => Box::pin(capacity::search(spec, p99_ms, stop)).await,
+        _ => perform(spec, Some(stop)).await,
     }
 }
 
 /// Performs one load in a fresh process. Dropping the future ends the process.
-pub(crate) async fn perform(spec: &TrialSpec) -> TrialRecord {
+pub(crate) async fn perform(spec: &TrialSpec, stop: Option<&Stop>) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
-    attempt(spec).await.unwrap_or_else(|message| {
-        TrialRecord::failed(spec.clone(), started_unix_ms, FailedTrial::Harness, message)
+    attempt(spec, stop).await.unwrap_or_else(|message| {
+        let is_stopped = stop.is_some_and(|stop| stop.now().is_some());
+        let reason = if is_stopped {
+            FailedTrial::Interrupted
+        } else {
+            FailedTrial::Harness
+        };
+        TrialRecord::failed(spec.clone(), started_unix_ms, reason, message)
     })
 }
 
-async fn attempt(spec: &TrialSpec) -> Result<TrialRecord, String> {
-    let mut child = spawn().map_err(|error| format!("cannot start the trial: {error}"))?;
-    let output = bounded(spec, talk(&mut child, &document::to_json(spec))).await?;
-    let (output, complaint) =
+async fn attempt(spec: &TrialSpec, stop: Option<&Stop>) -> Result<TrialRecord, String> {
+    let child = spawn().map_err(|error| format!("cannot start the trial: {error}"))?;
+    let pid = child.id().expect("the trial has not been waited for");
+    let json = document::to_json(spec);
+    let mut talking = pin!(bounded(spec, talk(child, &json)));
+    let output = tokio::select! {
+        output = &mut talking => output,
+        () = end_early(stop, pid) => talking.await,
+    }?;
+    let (output, complaint, status) =
         output.map_err(|error| format!("cannot talk to the trial: {error}"))?;
-    let status = child
-        .wait()
-        .await
-        .map_err(|error| format!("lost the trial: {error}"))?;
     document::parse(&output).map_err(|error| {
         format!("the trial ended with {status} and left no record ({error}): {complaint}")
     })
+}
+
+/// Tells the trial to come to its end when a signal asks for that.
+async fn end_early(stop: Option<&Stop>, pid: u32) {
+    let Some(mut stop) = stop.cloned() else {
+        return pending().await;
+    };
+    stop.asked().await;
+    // It may have ended by itself.
+    let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
 }
 
 /// In a process group of its own: an interrupt from the terminal reaches this process alone, which
 /// then decides what to keep.
 fn spawn() -> std::io::Result<Child> {
     Command::new(std::env::current_exe()?)
-        .arg("trial")
+        .args(["trial", "--parent", &std::process::id().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -59,9 +82,9 @@ fn spawn() -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Returns what the trial printed: its record, and what it complained of. A failed trial says why in
+/// Returns what the trial printed: its record, and what it complained of; and how it ended. A failed trial says why in
 /// both; the complaint matters only where there is no record.
-async fn talk(child: &mut Child, spec: &[u8]) -> std::io::Result<(Vec<u8>, String)> {
+async fn talk(mut child: Child, spec: &[u8]) -> std::io::Result<(Vec<u8>, String, ExitStatus)> {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     stdin.write_all(spec).await?;
     drop(stdin);
@@ -72,10 +95,8 @@ async fn talk(child: &mut Child, spec: &[u8]) -> std::io::Result<(Vec<u8>, Strin
         stdout.read_to_end(&mut output),
         stderr.read_to_end(&mut complaint)
     )?;
-    Ok((
-        output,
-        String::from_utf8_lossy(&complaint).trim().to_owned(),
-    ))
+    let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
+    Ok((output, complaint, child.wait().await?))
 }
 
 #[expect(

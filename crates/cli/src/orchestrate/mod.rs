@@ -26,19 +26,35 @@ use self::server::FreshServer;
 /// How many source addresses connections are spread over: 28,000 ports each.
 const SOURCES: u8 = 16;
 
-/// Performs a trial. Whatever goes wrong becomes part of the record.
-pub(crate) fn trial(spec: TrialSpec) -> TrialRecord {
-    trial_live(spec, &Arc::default())
+/// Gives this process a network of its own, if its trial has a server of its own and the kernel lets it.
+pub(crate) fn isolate(spec: &TrialSpec) -> Isolation {
+    match &spec.target {
+        Target::Running { .. } => Isolation::None,
+        Target::Fresh { .. } => match namespace::enter() {
+            Ok(()) => Isolation::NetworkNamespace,
+            Err(_) => Isolation::FreshAddresses,
+        },
+    }
 }
 
-/// As [`trial()`], with a view of the load while it is on.
-pub(crate) fn trial_live(spec: TrialSpec, live: &Arc<Live>) -> TrialRecord {
+/// Marks the record of a trial that a signal ended.
+pub(crate) fn cut_short(record: &mut TrialRecord) {
+    if record.outcome == Outcome::Completed {
+        record.outcome = Outcome::Failed {
+            reason: FailedTrial::Interrupted,
+            message: "ended by a signal".to_owned(),
+        };
+    }
+}
+
+/// Performs a trial, with a view of the load while it is on. Whatever goes wrong becomes part of the record.
+pub(crate) fn trial(spec: TrialSpec, isolation: Isolation, live: &Arc<Live>) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
     let _ = process::sharpen_timers();
     let wait = spec.cell.wait;
     let result = match spec.target {
-        Target::Fresh { .. } => against_fresh(&spec, live),
+        Target::Fresh { .. } => against_fresh(&spec, isolation, live),
         Target::Running { http, tcp, .. } => {
             let addresses = Addresses {
                 http,
@@ -53,14 +69,14 @@ pub(crate) fn trial_live(spec: TrialSpec, live: &Arc<Live>) -> TrialRecord {
                 Vec::new()
             };
             watched(None, || trial::run_live(&spec, addresses, &sources, live))
-                .map(|(load, around)| (Isolation::None, load, around, None, None))
+                .map(|(load, around)| (load, around, None, None))
         }
     };
     match result {
         Err(Broken { reason, message }) => {
             TrialRecord::failed(spec, started_unix_ms, reason, message)
         }
-        Ok((isolation, load, around, server, lost)) => TrialRecord {
+        Ok((load, around, server, lost)) => TrialRecord {
             schema_version: TrialRecord::VERSION,
             spec,
             started_unix_ms,
@@ -84,7 +100,6 @@ struct Broken {
 }
 
 type Measured = (
-    Isolation,
     Load,
     Option<Surroundings>,
     Option<ServerUsage>,
@@ -102,11 +117,11 @@ fn watched(
     Ok((load?, around))
 }
 
-fn against_fresh(spec: &TrialSpec, live: &Arc<Live>) -> Result<Measured, Broken> {
-    let isolation = match namespace::enter() {
-        Ok(()) => Isolation::NetworkNamespace,
-        Err(_) => Isolation::FreshAddresses,
-    };
+fn against_fresh(
+    spec: &TrialSpec,
+    isolation: Isolation,
+    live: &Arc<Live>,
+) -> Result<Measured, Broken> {
     let server = FreshServer::start(spec)?;
     let addresses = Addresses {
         network_is_own: isolation == Isolation::NetworkNamespace,
@@ -116,10 +131,10 @@ fn against_fresh(spec: &TrialSpec, live: &Arc<Live>) -> Result<Measured, Broken>
         trial::run_live(spec, addresses, &sources(isolation, spec.index), live)
     });
     match server.stop() {
-        Ok(usage) => load.map(|(load, around)| (isolation, load, around, Some(usage), None)),
+        Ok(usage) => load.map(|(load, around)| (load, around, Some(usage), None)),
         // What was measured until then is kept, but the server's end is what the trial is about.
         Err(lost) => match load {
-            Ok((load, around)) => Ok((isolation, load, around, None, Some(lost))),
+            Ok((load, around)) => Ok((load, around, None, Some(lost))),
             Err(_) => Err(Broken {
                 reason: FailedTrial::ServerLost,
                 message: lost,

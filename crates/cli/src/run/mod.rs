@@ -24,6 +24,7 @@ use self::order::Order;
 use self::perform::Performed;
 use crate::bench::{self, fingerprint_here};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::signals::Signals;
 use crate::{output, report, target};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -52,12 +53,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         return compare_lifecycles(arguments, order, target);
     }
     let started_unix_ms = clock::unix_ms();
+    let mut stop = Signals::hold()?.watch()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
     let trials = order.trials(&target);
     let is_quiet = arguments.output.quiet;
-    let performed = runtime.block_on(perform::perform(trials, is_quiet))?;
+    let performed = runtime.block_on(perform::perform(trials, is_quiet, &mut stop))?;
     conclude(
         arguments,
         &order,
@@ -261,6 +263,7 @@ fn manifest(
         command: bench::command_line(),
         started_unix_ms,
         finished_unix_ms: Some(clock::unix_ms()),
+        resumed_unix_ms: Vec::new(),
         status: if is_complete {
             RunStatus::Complete
         } else {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sockrates_core::plan::TrialSpec;
-use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
+use sockrates_core::record::{Isolation, TrialRecord};
 use sockrates_core::units;
 use sockrates_loadgen::live::{Live, Progress};
 use sockrates_probe::clock;
 use sockrates_probe::timer::TimerFd;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::exit::{Exit, Failure};
 use crate::orchestrate;
+use crate::signals::Stop;
 
 /// How often the line is written anew.
 const REFRESH_NS: u64 = 250_000_000;
@@ -25,11 +25,12 @@ pub(super) struct Performed {
     pub(super) interrupted: Option<Exit>,
 }
 
-/// Measures all trials, or up to a signal. The first signal ends the load and keeps what was measured; a second one ends
-/// the process.
-pub(super) async fn perform(trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Performed, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// Measures all trials, or up to a signal, which ends the load and keeps what was measured.
+pub(super) async fn perform(
+    trials: Vec<TrialSpec>,
+    is_quiet: bool,
+    stop: &mut Stop,
+) -> Result<Performed, Failure> {
     let mut timer = TimerFd::new()?;
     let mut shown = Line::new(&trials, is_quiet);
     let mut performed = Performed {
@@ -40,15 +41,12 @@ pub(super) async fn perform(trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Pe
         shown.begin(&spec);
         let live = Arc::<Live>::default();
         let mut done = start(spec, &live)?;
-        let record = loop {
+        let mut record = loop {
             let next_ns = clock::monotonic_ns() + REFRESH_NS;
             tokio::select! {
                 biased;
                 record = &mut done => break record.map_err(|_| lost())?,
-                exit = stopped(&mut interrupt, &mut terminate) => {
-                    if performed.interrupted.is_some() {
-                        std::process::exit(exit as i32);
-                    }
+                exit = stop.asked(), if performed.interrupted.is_none() => {
                     performed.interrupted = Some(exit);
                     live.stop();
                     if live.progress().start_ns == 0 {
@@ -60,11 +58,10 @@ pub(super) async fn perform(trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Pe
             }
             shown.show(live.progress());
         };
-        performed.records.push(if performed.interrupted.is_some() {
-            cut_short(record)
-        } else {
-            record
-        });
+        if performed.interrupted.is_some() {
+            orchestrate::cut_short(&mut record);
+        }
+        performed.records.push(record);
         let is_lost = |record: &TrialRecord| record.measurement.is_none();
         if performed.interrupted.is_some() || performed.records.last().is_some_and(is_lost) {
             break;
@@ -80,7 +77,7 @@ fn start(spec: TrialSpec, live: &Arc<Live>) -> Result<oneshot::Receiver<TrialRec
     let live = Arc::clone(live);
     let work = move || {
         // Nobody waits any more when the process is ending.
-        let _ = send.send(orchestrate::trial_live(spec, &live));
+        let _ = send.send(orchestrate::trial(spec, Isolation::None, &live));
     };
     std::thread::Builder::new()
         .name("load".to_owned())
@@ -90,24 +87,6 @@ fn start(spec: TrialSpec, live: &Arc<Live>) -> Result<oneshot::Receiver<TrialRec
 
 fn lost() -> Failure {
     Failure::new(Exit::Unexpected, "the load's thread ended without a record")
-}
-
-async fn stopped(interrupt: &mut Signal, terminate: &mut Signal) -> Exit {
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-    }
-}
-
-/// Marks the record of a trial that a signal ended.
-fn cut_short(mut record: TrialRecord) -> TrialRecord {
-    if record.outcome == Outcome::Completed {
-        record.outcome = Outcome::Failed {
-            reason: FailedTrial::Interrupted,
-            message: "ended by a signal".to_owned(),
-        };
-    }
-    record
 }
 
 /// The line about how it goes, on a terminal.

@@ -115,6 +115,12 @@ fn version_4_documents_load_with_their_facts() {
 }
 
 #[test]
+fn version_5_of_a_manifest_loads_with_its_facts() {
+    assert_eq!(load::<RunManifest>(5).resumed_unix_ms.len(), 1);
+    assert!(load::<RunManifest>(4).resumed_unix_ms.is_empty());
+}
+
+#[test]
 fn version_1_of_a_result_loads_with_its_facts() {
     let result: RunResult = load(1);
     assert_eq!((result.trials, result.operations.verified), (4, 120));

@@ -93,6 +93,7 @@ fn manifest(plan: Plan, placement: Placement) -> RunManifest {
         command: format!("sockrates bench {}", plan.name),
         started_unix_ms: STARTED_MS,
         finished_unix_ms: Some(STARTED_MS + 151_200),
+        resumed_unix_ms: Vec::new(),
         status: RunStatus::Complete,
         fingerprint: Fingerprint {
             id: "3fa9c2d1".to_owned(),
