@@ -139,12 +139,10 @@ pub fn run_live(
         spec.cell.workload,
         Workload::Echo { .. } | Workload::Custom(_)
     );
-    let mut control = needs_control
-        .then(|| Control::new(&dialer, host(spec, target)))
-        .transpose()
-        .map_err(unprepared)?;
-    if let Some(control) = &mut control {
-        control.prepare(spec).map_err(unprepared)?;
+    // Between its uses it would be idle for as long as the load takes, which servers need not put up with.
+    let control = || Control::new(&dialer, host(spec, target)).map_err(unprepared);
+    if needs_control {
+        control()?.prepare(spec).map_err(unprepared)?;
     }
     let meter = Meter {
         server_pid: addresses.server_pid,
@@ -153,18 +151,16 @@ pub fn run_live(
     let plans = deal(spec, &dialer, target, meter, live);
     let outcomes = run_workers(row, &plans, &spec.placement.client_cpus)?;
     let mut whole = merge(outcomes);
-    if let (Workload::Updates { topics, .. }, Some(control), true) = (
-        &spec.cell.workload,
-        &mut control,
-        spec.cell.workload.listens(),
-    ) {
+    if let (Workload::Updates { topics, .. }, true) =
+        (&spec.cell.workload, spec.cell.workload.listens())
+    {
         let WorkerOutcome {
             span,
             end_ns,
             recorder,
             ..
         } = &mut whole;
-        let counted = control.count_lost(*topics, *span, *end_ns, recorder);
+        let counted = control()?.count_lost(*topics, *span, *end_ns, recorder);
         counted.map_err(unprepared)?;
         // What was to arrive is what arrived, went wrong or was lost.
         whole.issued = whole.recorder.accounted();

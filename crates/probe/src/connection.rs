@@ -49,6 +49,12 @@ pub fn tcp_info(fd: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     })
 }
 
+/// Returns whether the peer has yet to take some of what was sent.
+pub fn has_unsent(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let raw = ask(fd)?;
+    Ok(raw.unacked > 0 || raw.notsent_bytes > 0)
+}
+
 // Connection states, as in the kernel's include/net/tcp_states.h.
 const TIME_WAIT: u8 = 6;
 const CLOSE: u8 = 7;
@@ -165,6 +171,16 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn what_nobody_reads_is_unsent() {
+        let (near, far) = pair();
+        assert!(!has_unsent(near.as_fd()).unwrap());
+        near.set_nonblocking(true).unwrap();
+        let full = (0..1000).any(|_| (&near).write(&[0; 1 << 16]).is_err());
+        assert!(full && has_unsent(near.as_fd()).unwrap());
+        drop(far);
+    }
 
     const REQUESTS: [usize; 3] = [1, 700, 3000];
     const REPLIES: [usize; 3] = [5, 1, 10_000];

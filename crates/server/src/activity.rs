@@ -39,6 +39,7 @@ pub(crate) struct Activity {
     since: AtomicU32,
     stage: AtomicU8,
     lingers: AtomicBool,
+    is_cut: AtomicBool,
     /// Who is sent what others say, if the client is; goes with its subscription or membership.
     listener: Mutex<Option<Weak<dyn Listener>>>,
 }
@@ -61,6 +62,7 @@ impl Activity {
             since: AtomicU32::new(now),
             stage: AtomicU8::new(Stage::Idle as u8),
             lingers: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             listener: Mutex::default(),
         }
     }
@@ -156,6 +158,15 @@ impl Activity {
     /// close with unread bytes resets the connection, and may take away the reply that says why.
     pub(crate) fn set_lingers(&self, lingers: bool) {
         self.lingers.store(lingers, Relaxed);
+    }
+
+    /// Says that the client is given up: what it has not read is of no use to anyone.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Relaxed)
     }
 
     pub(crate) fn lingers(&self) -> bool {

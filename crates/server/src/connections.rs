@@ -69,11 +69,11 @@ impl Connections {
             self.ticks.fetch_add(1, Relaxed);
             add(
                 &counts.dropped,
-                self.drop_those(|activity| activity.is_slow(&allowed)),
+                self.cut_those(|activity| activity.is_slow(&allowed)),
             );
             add(
                 &counts.cut,
-                self.drop_those(|activity| activity.is_overdue(&allowed)),
+                self.cut_those(|activity| activity.is_overdue(&allowed)),
             );
             for connection in self.open.borrow().values() {
                 connection.activity.break_silence(&allowed);
@@ -91,6 +91,16 @@ impl Connections {
             }
             pause(DRAIN_STEP).await;
         }
+    }
+
+    fn cut_those(&self, chosen: impl Fn(&Activity) -> bool) -> u64 {
+        self.drop_those(|activity| {
+            let is_chosen = chosen(activity);
+            if is_chosen {
+                activity.cut();
+            }
+            is_chosen
+        })
     }
 
     fn drop_those(&self, chosen: impl Fn(&Activity) -> bool) -> u64 {

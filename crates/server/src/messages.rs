@@ -2,7 +2,7 @@
 //!
 //! fastwebsockets reads frames; messages, their limits and the rules for control frames are handled here, since its own
 //! handling of them is laxer than the standard. Two limits of it remain. A length in a longer form than needed is
-//! accepted. And text is checked when a message is complete, not as it arrives, which the standard allows.
+//! accepted. And text in one frame is checked when the frame is complete, not as it arrives, which the standard allows.
 
 use bytes::BytesMut;
 use fastwebsockets::{CloseCode, Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
@@ -20,6 +20,21 @@ pub(crate) struct Messages<S> {
 struct Fragments {
     opcode: OpCode,
     payload: BytesMut,
+    /// How much of a text is known to be UTF-8.
+    checked: usize,
+}
+
+impl Fragments {
+    /// Checks what has come of a text: only a character at its end may be incomplete. Text that no continuation makes valid
+    /// is refused as it arrives (section 8.1).
+    fn check(&mut self) -> Result<(), End> {
+        match std::str::from_utf8(&self.payload[self.checked..]) {
+            Ok(_) => self.checked = self.payload.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(End::Violation(CloseCode::Invalid)),
+        }
+        Ok(())
+    }
 }
 
 /// What a client sent.
@@ -97,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             (None, OpCode::Text | OpCode::Binary) => Fragments {
                 opcode: frame.opcode,
                 payload: BytesMut::new(),
+                checked: 0,
             },
             _ => return Err(End::Violation(CloseCode::Protocol)),
         };
@@ -104,15 +120,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             return Err(End::Violation(CloseCode::Size));
         }
         message.payload.extend_from_slice(&frame.payload);
+        if message.opcode == OpCode::Text {
+            message.check()?;
+        }
         if !frame.fin {
             self.message = Some(message);
             return Ok(Received::Nothing);
         }
-        let whole = Frame::new(true, message.opcode, None, Payload::Bytes(message.payload));
-        if whole.opcode == OpCode::Text && !whole.is_utf8() {
+        if message.opcode == OpCode::Text && message.checked < message.payload.len() {
             return Err(End::Violation(CloseCode::Invalid));
         }
-        Ok(Received::Message(whole.opcode, whole.payload))
+        Ok(Received::Message(
+            message.opcode,
+            Payload::Bytes(message.payload),
+        ))
     }
 }
 

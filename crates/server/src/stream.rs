@@ -1,11 +1,15 @@
 //! The stream under every protocol: a TCP connection that notes its activity.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use sockrates_probe::connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -37,24 +41,21 @@ impl Watched {
 
     /// A stream of messages.
     pub(crate) fn of_messages(stream: TcpStream, activity: Arc<Activity>) -> Self {
-        Self {
-            first: Stage::Exchange,
-            ..Self::of_requests(stream, activity)
-        }
+        let mut watched = Self::of_requests(stream, activity);
+        watched.first = Stage::Exchange;
+        watched
     }
 
     /// Goes on as a stream of messages, beginning with bytes that were already read.
-    pub(crate) fn into_messages(self, early: Bytes) -> Self {
-        Self {
-            first: Stage::Exchange,
-            // Even an empty part keeps the whole buffer it was cut from.
-            early: if early.is_empty() {
-                Bytes::new()
-            } else {
-                early
-            },
-            ..self
-        }
+    pub(crate) fn into_messages(mut self, early: Bytes) -> Self {
+        self.first = Stage::Exchange;
+        // Even an empty part keeps the whole buffer it was cut from.
+        self.early = if early.is_empty() {
+            Bytes::new()
+        } else {
+            early
+        };
+        self
     }
 
     pub(crate) fn activity(&self) -> &Arc<Activity> {
@@ -70,6 +71,17 @@ impl Watched {
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+        }
+    }
+}
+
+impl Drop for Watched {
+    /// A connection that was cut because its client does not read is reset: closed in order, the kernel would keep what is
+    /// unread, and the connection, for as long as the client reads a byte now and then.
+    fn drop(&mut self) {
+        if self.activity.is_cut() && connection::has_unsent(self.stream.as_fd()).unwrap_or(true) {
+            // A socket that cannot be reset is closed in order.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -172,3 +172,16 @@ fn a_client_that_does_not_read_is_cut() {
     client.send_until_cut();
     assert_eq!(server.stop().connections_cut, 1);
 }
+
+/// Closed in order, the kernel would keep what is unread for as long as the client likes.
+#[test]
+fn nothing_is_kept_for_a_client_that_was_cut() {
+    let server = server_with(Limits {
+        exchange_timeout: TINY,
+        ..Limits::default()
+    });
+    let mut client = Client::http(&server);
+    client.send("GET /payload?bytes=1048576 HTTP/1.1\r\nHost: here\r\n\r\n".repeat(100));
+    client.expect_reset();
+    assert_eq!(server.stop().connections_cut, 1);
+}

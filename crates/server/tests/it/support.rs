@@ -153,6 +153,18 @@ impl Client {
         }
     }
 
+    /// Expects that the server resets the connection, though nothing is read or sent.
+    pub(crate) fn expect_reset(&mut self) {
+        for _ in 0..1000 {
+            if let Some(error) = self.stream.take_error().unwrap() {
+                assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the connection goes on");
+    }
+
     pub(crate) fn request(&mut self, request: &str) -> Reply {
         self.send(request);
         self.reply()

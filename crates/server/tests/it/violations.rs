@@ -57,6 +57,9 @@ fn text_is_utf8() {
         1007,
         &[masked(TEXT, b"half a letter \xc3"), masked(FIN, b"")],
     );
+    // Refused at once: the rest of the message never comes.
+    closes_with(1007, &[masked(TEXT, b"\xff")]);
+    closes_with(1007, &[masked(TEXT, b"\xc3"), masked(0, b"(")]);
     // A surrogate, an overlong slash, and a number beyond Unicode.
     for text in [&b"\xed\xa0\x80"[..], b"\xc0\xaf", b"\xf4\x90\x80\x80"] {
         closes_with(1007, &[masked(FIN | TEXT, text)]);

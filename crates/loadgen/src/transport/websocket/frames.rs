@@ -13,7 +13,7 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::{MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, close_code};
+use super::{MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, checked_text, close_code};
 use crate::transport::READ_BUFFER_BYTES;
 
 /// What came.
@@ -38,6 +38,8 @@ pub(crate) struct Frames<S> {
     message: Vec<u8>,
     /// The kind of the message under way.
     kind: Option<PayloadKind>,
+    /// How much of it is known to be UTF-8, if it is text.
+    checked: usize,
     fragments: u32,
     /// The data frame under way: what is missing of it, and whether it is its message's last.
     open: Option<(u64, bool)>,
@@ -77,6 +79,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             to: 0,
             message: Vec::new(),
             kind: None,
+            checked: 0,
             fragments: 0,
             open: None,
         }
@@ -167,6 +170,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
                     return Ok(None);
                 }
                 self.open = None;
+                if self.kind == Some(PayloadKind::Text) {
+                    self.checked = checked_text(&self.message, self.checked)?;
+                }
                 if fin {
                     return self.whole().map(Some);
                 }
@@ -205,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
             return Err(FailureKind::Protocol);
         }
         if kind.is_some() {
-            (self.kind, self.fragments) = (kind, 0);
+            (self.kind, self.fragments, self.checked) = (kind, 0, 0);
             self.message.clear();
         }
         self.fragments += 1;
@@ -219,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
 
     fn whole(&mut self) -> Result<Event, FailureKind> {
         let kind = self.kind.take().expect("a frame belongs to a message");
-        if kind == PayloadKind::Text && std::str::from_utf8(&self.message).is_err() {
+        if kind == PayloadKind::Text && self.checked < self.message.len() {
             return Err(FailureKind::Protocol);
         }
         Ok(Event::Message(kind))
@@ -391,12 +397,14 @@ mod tests {
             b"\x88\x01\x03",               // half a close code
             b"\x88\x03\x03\xe8\xff",       // a reason that is not UTF-8
             b"\x81\x01\xff",               // text that is not UTF-8
+            b"\x01\x01\xff",               // the same, before the text is complete
+            b"\x01\x01\xc3\x80\x00",       // half a character at the end
             b"\x82\x7f\x80\0\0\0\0\0\0\0", // 2^63 bytes
             b"\x82\x7f\0\0\0\0\x10\0\0\0", // 256 MiB
         ] {
             assert_eq!(failure(bytes), FailureKind::Protocol, "{bytes:x?}");
         }
-        let endless: Vec<u8> = [&b"\x02\x00"[..], &b"\x00\x00".repeat(1 << 16)].concat();
+        let endless: Vec<u8> = [&b"\x02\x00"[..], &b"\x00\x00".repeat(1 << 17)].concat();
         assert_eq!(failure(&endless), FailureKind::Protocol);
         assert_eq!(failure(b"\x81\x05hel"), FailureKind::PeerClosed);
     }

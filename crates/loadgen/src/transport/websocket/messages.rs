@@ -9,8 +9,8 @@ use sockrates_core::failure::FailureKind;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, close_answer, close_code, failure,
-    write_control,
+    MAX_CONTROL_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, checked_text, close_answer, close_code,
+    failure, write_control,
 };
 
 /// One WebSocket of which nothing happens by itself.
@@ -23,6 +23,8 @@ pub(super) struct Messages<S> {
 struct Fragments {
     opcode: OpCode,
     payload: BytesMut,
+    /// How much of a text is known to be UTF-8.
+    checked: usize,
     count: u32,
 }
 
@@ -103,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             (None, OpCode::Text | OpCode::Binary) => Fragments {
                 opcode: frame.opcode,
                 payload: BytesMut::new(),
+                checked: 0,
                 count: 0,
             },
             _ => return Err(FailureKind::Protocol),
@@ -114,11 +117,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             return Err(FailureKind::Protocol);
         }
         message.payload.extend_from_slice(&frame.payload);
+        if message.opcode == OpCode::Text {
+            message.checked = checked_text(&message.payload, message.checked)?;
+        }
         if !frame.fin {
             self.fragments = Some(message);
             return Ok(None);
         }
-        if message.opcode == OpCode::Text && std::str::from_utf8(&message.payload).is_err() {
+        if message.opcode == OpCode::Text && message.checked < message.payload.len() {
             return Err(FailureKind::Protocol);
         }
         let payload = Payload::Bytes(message.payload);

@@ -125,7 +125,7 @@ const MAX_CONTROL_BYTES: usize = 125;
 /// Larger messages of a server are a flood.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// So are more fragments of one message, empty ones included.
-const MAX_FRAGMENTS: u32 = 1 << 16;
+const MAX_FRAGMENTS: u32 = 1 << 17;
 
 /// Returns the code of a Close, where it has one; the reason behind it must be UTF-8 (RFC 6455 section 5.5.1).
 fn close_code(payload: &[u8]) -> Result<Option<u16>, FailureKind> {
@@ -160,6 +160,16 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     let frame = Frame::new(true, opcode, Some(key), Payload::Borrowed(masked));
     let written = socket.write_frame(frame).await;
     written.map_err(|error| failure(&error))
+}
+
+/// Returns how much of a text that goes on is checked, from `checked` on: all but a character that is not complete yet. Text
+/// that no continuation makes valid is refused as it arrives (RFC 6455 section 8.1).
+fn checked_text(text: &[u8], checked: usize) -> Result<usize, FailureKind> {
+    match std::str::from_utf8(&text[checked..]) {
+        Ok(_) => Ok(text.len()),
+        Err(error) if error.error_len().is_none() => Ok(checked + error.valid_up_to()),
+        Err(_) => Err(FailureKind::Protocol),
+    }
 }
 
 /// Writes a control frame.
