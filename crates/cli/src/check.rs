@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sockrates_core::files::write_whole;
-use sockrates_core::plan::{Cell, Plan};
+use sockrates_core::plan::{Cell, Plan, Target};
 use sockrates_report::Dataset;
 use sockrates_report::gate::{self, Check, CheckError, Outcome};
 
@@ -103,6 +103,15 @@ fn retest(
         ));
         return Ok(());
     }
+    if let Target::Running { http, .. } = manifest.target()
+        && !http.ip().is_loopback()
+    {
+        // A file does not choose whom this machine loads.
+        check.notes.push(format!(
+            "not measured again: the run's server, {http}, is not on this machine"
+        ));
+        return Ok(());
+    }
     let ids = check.suspicious_cells();
     let is_suspicious = |cell: &&Cell| ids.contains(&cell.id);
     let cells: Vec<_> = manifest
@@ -118,7 +127,12 @@ fn retest(
     ));
     let name = format!("{} retest", manifest.plan.name);
     let again = bench::measure(&Order {
-        plan: Plan::of_cells(&name, cells, RETEST_BLOCKS, manifest.plan.seed + 1),
+        plan: Plan::of_cells(
+            &name,
+            cells,
+            RETEST_BLOCKS,
+            manifest.plan.seed.wrapping_add(1),
+        ),
         target: manifest.target(),
         placement: manifest.placement.clone(),
         results: results.to_owned(),

@@ -1,10 +1,12 @@
-//! What reaches the terminal: results on stdout, everything else on stderr.
+//! What reaches the terminal: results on stdout, everything else on stderr. What acts on a terminal instead of being shown
+//! gets no further than here, whoever said it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
 use sockrates_core::files::folder_of;
+use sockrates_core::harmless;
 
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -13,7 +15,7 @@ use crate::exit::{Exit, Failure, OrExit};
 pub(crate) fn result(text: &str) {
     let mut stdout = io::stdout().lock();
     let written = stdout
-        .write_all(text.as_bytes())
+        .write_all(harmless::printable(text).as_bytes())
         .and_then(|()| stdout.flush());
     if let Err(error) = written
         && error.kind() != io::ErrorKind::BrokenPipe
@@ -25,7 +27,7 @@ pub(crate) fn result(text: &str) {
 
 /// Prints a line that is not a result. Without a stderr there is nobody to tell.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless::printable(line));
 }
 
 /// Says whether a file could be written, before anything is measured for it.
@@ -52,6 +54,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
 
 /// Prints a document as indented JSON.
 pub(crate) fn json(document: &impl serde::Serialize) -> Result<(), Failure> {
-    result(&(serde_json::to_string_pretty(document)? + "\n"));
+    let json = serde_json::to_string_pretty(document)?;
+    result(&(harmless::json(json) + "\n"));
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use sockrates_core::harmless;
 use sockrates_core::plan::{Plan, TrialSpec};
 use sockrates_core::units;
 
@@ -40,7 +41,7 @@ impl Progress {
         let left = units::seconds(self.seconds_left);
         if let Some(bar) = &self.bar {
             bar.set_prefix(left);
-            bar.set_message(trial.cell.id.clone());
+            bar.set_message(harmless::slug(&trial.cell.id));
             bar.tick();
         } else if !self.is_quiet && self.block != Some(trial.block) {
             output::note(&format!(

@@ -1,11 +1,11 @@
 //! `sockrates trial`: exactly one trial, its spec on stdin, its record on stdout.
 
-use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use sockrates_core::document::{self, Document};
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_to_limit};
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::Outcome;
 use sockrates_loadgen::live::Live;
@@ -28,12 +28,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .or_exit(Exit::Environment, "stay with whoever started this trial")?;
     let signals = Signals::hold()?;
     limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
-    let mut json = Vec::new();
-    std::io::stdin().read_to_end(&mut json)?;
-    let spec: TrialSpec = document::parse(&json).or_exit(
-        Exit::Usage,
-        format!("read a {} from stdin", TrialSpec::KIND),
-    )?;
+    let reading = || format!("read a {} from stdin", TrialSpec::KIND);
+    let json =
+        read_to_limit(std::io::stdin(), MAX_DOCUMENT_BYTES).or_exit(Exit::Usage, reading())?;
+    let spec: TrialSpec = document::parse(&json).or_exit(Exit::Usage, reading())?;
     // A process with a second thread cannot enter a namespace of its own as every user may.
     let isolation = orchestrate::isolate(&spec);
     let live = Arc::<Live>::default();

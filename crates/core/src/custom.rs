@@ -218,6 +218,49 @@ impl MessageExchange {
     }
 }
 
+/// Returns whether a header of this name may carry what nobody else should know.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words = [
+        "auth",
+        "cookie",
+        "key",
+        "token",
+        "secret",
+        "password",
+        "credential",
+        "session",
+    ];
+    words.iter().any(|word| name.contains(word))
+}
+
+/// What stands for a secret where it is not kept.
+pub const REDACTED: &str = "(not kept)";
+
+impl Custom {
+    /// Takes the values of secret headers away.
+    pub fn redact(&mut self) {
+        let http = self.http.iter_mut().map(|exchange| &mut exchange.headers);
+        let websocket = self
+            .websocket
+            .iter_mut()
+            .map(|exchange| &mut exchange.headers);
+        for (name, value) in http.chain(websocket).flatten() {
+            if is_secret(name) {
+                REDACTED.clone_into(value);
+            }
+        }
+    }
+
+    /// Returns whether it lacks a secret that was taken away.
+    pub fn is_redacted(&self) -> bool {
+        let http = self.http.iter().flat_map(|exchange| &exchange.headers);
+        let websocket = self.websocket.iter().flat_map(|exchange| &exchange.headers);
+        http.chain(websocket)
+            .any(|(name, value)| is_secret(name) && value == REDACTED)
+    }
+}
+
 /// Returns the `Host` line, unless the headers have one.
 pub fn host_header(headers: &[Header], host: &str) -> String {
     if headers

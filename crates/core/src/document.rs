@@ -4,6 +4,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::files::MAX_DOCUMENT_BYTES;
+use crate::harmless;
+
+/// The most values a document may hold: far more than any has, and few enough that holding them all takes no memory worth
+/// a word.
+const MAX_VALUES: usize = 1_000_000;
+
 /// A kind of JSON document that sockrates writes and reads back.
 pub trait Document: DeserializeOwned + Serialize {
     /// The kind's name in messages and in its schema file's name, e.g. `trial-record`.
@@ -17,6 +24,11 @@ pub trait Document: DeserializeOwned + Serialize {
         let _ = (from, json);
         None
     }
+
+    /// Says what is wrong with numbers that no sockrates can have written, and that would hurt whoever computes with them.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Says why a document cannot be used.
@@ -29,6 +41,20 @@ pub enum DocumentError {
         kind: &'static str,
         /// What the parser says.
         source: serde_json::Error,
+    },
+    /// It is larger than any that sockrates writes.
+    #[error(
+        "the {0} is larger than any that sockrates writes ({mib} MiB, {MAX_VALUES} values)",
+        mib = MAX_DOCUMENT_BYTES >> 20
+    )]
+    TooLarge(&'static str),
+    /// It says what cannot be.
+    #[error("the {kind} cannot be: {problem}")]
+    Impossible {
+        /// The kind that was expected.
+        kind: &'static str,
+        /// What cannot be.
+        problem: String,
     },
     /// It lacks the version number every document has.
     #[error("not a {0}: it has no `schema_version`")]
@@ -55,16 +81,39 @@ pub enum DocumentError {
     },
 }
 
-/// Parses a document of kind `D` in any version up to today's.
+/// Parses a document of kind `D` in any version up to today's. Who wrote it is not known: it is limited in size, depth (by
+/// the parser) and number of values, and checked.
 pub fn parse<D: Document>(json: &[u8]) -> Result<D, DocumentError> {
+    if json.len() as u64 > MAX_DOCUMENT_BYTES || has_too_many_values(json) {
+        return Err(DocumentError::TooLarge(D::KIND));
+    }
+    let document: D = parse_any_version(json)?;
+    let impossible = |problem| DocumentError::Impossible {
+        kind: D::KIND,
+        problem,
+    };
+    document.check().map_err(impossible)?;
+    Ok(document)
+}
+
+/// A value is preceded by a comma, a colon or an opening bracket; those in texts count, too.
+fn has_too_many_values(json: &[u8]) -> bool {
+    let precedes = |byte: &&u8| matches!(**byte, b',' | b':' | b'[' | b'{');
+    json.len() > MAX_VALUES && json.iter().filter(precedes).count() > MAX_VALUES
+}
+
+fn parse_any_version<D: Document>(json: &[u8]) -> Result<D, DocumentError> {
     let malformed = |source| DocumentError::Malformed {
         kind: D::KIND,
         source,
     };
     // The usual case first: a document of today's version is parsed once, without the detour over `Value`.
     let head: VersionOnly = serde_json::from_slice(json).map_err(malformed)?;
+    // To the parser, an array of the right length is an object, too.
+    let is_object = json.trim_ascii_start().starts_with(b"{");
     let found = head
         .schema_version
+        .filter(|_| is_object)
         .ok_or(DocumentError::NoVersion(D::KIND))?;
     if found == u64::from(D::VERSION) {
         return serde_json::from_slice(json).map_err(malformed);
@@ -90,10 +139,9 @@ pub fn parse<D: Document>(json: &[u8]) -> Result<D, DocumentError> {
 
 /// Writes a document as indented JSON with a final line feed.
 pub fn to_json<D: Document>(document: &D) -> Vec<u8> {
-    let mut json = serde_json::to_vec_pretty(document)
+    let json = serde_json::to_string_pretty(document)
         .expect("documents have string keys and no failing serializer");
-    json.push(b'\n');
-    json
+    (harmless::json(json) + "\n").into_bytes()
 }
 
 /// Upgrades from `from` to `to` when nothing but fields that may be absent was added in between.
@@ -150,6 +198,20 @@ mod tests {
         assert!(message(br#"{"schema_version": 3}"#).contains("use a newer sockrates"));
         assert!(message(br#"{"schema_version": 0}"#).contains("never released"));
         assert!(message(b"{}").contains("no `schema_version`"));
+        assert!(message(b"[1]").contains("no `schema_version`"));
         assert!(message(b"{\"schema_version\": 2").contains("not a readable note"));
+    }
+
+    #[test]
+    fn documents_have_limits() {
+        let message = |json: &str| parse::<Note>(json.as_bytes()).unwrap_err().to_string();
+        let with = |more: &str| format!(r#"{{"schema_version": 1, "rate": 5, "more": {more}}}"#);
+        assert!(parse::<Note>(with("[[[0]]]").as_bytes()).is_ok());
+        let deep = ["[", "]"].map(|bracket| bracket.repeat(200)).concat();
+        assert!(message(&with(&deep)).contains("recursion limit"));
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
+        assert!(message(&with(&many)).contains("larger than any"));
+        let long = " ".repeat(65 << 20);
+        assert!(message(&with(&long)).contains("larger than any"));
     }
 }

@@ -85,6 +85,14 @@ impl FailureKind {
         Self::Io,
     ];
 
+    /// Returns whether the peer said something, if nothing right.
+    pub const fn is_answer(self) -> bool {
+        matches!(
+            self,
+            Self::HandshakeRefused | Self::Protocol | Self::BadStatus | Self::WrongPayload
+        )
+    }
+
     /// Names an error of `read` or `write` on an open connection.
     pub fn of_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;

@@ -1,9 +1,56 @@
-//! The only place that writes files: a file appears whole or not at all.
+//! The only place that writes files: a file appears whole or not at all. And the limits within which files are read: who
+//! wrote them is not known.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
+
+/// A JSON document is smaller: the record of the longest trial has less than 1 MiB.
+pub const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+/// A scenario file is smaller.
+pub const MAX_SCENARIO_BYTES: u64 = 1 << 20;
+
+/// Reads a file of at most so many bytes. A larger one is an error before anything of it is read; what has no size, as a
+/// pipe or `/dev/zero`, is read up to the limit.
+pub fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > limit {
+        return Err(too_large(limit));
+    }
+    read_to_limit(file, limit)
+}
+
+/// Reads a file that somebody put into a folder: as [`read_bounded`], and no pipe, which would be waited for.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.is_file() {
+        read_bounded(path, limit)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ))
+    }
+}
+
+/// Reads to the end, which must come after at most so many bytes.
+pub fn read_to_limit(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(limit));
+    }
+    Ok(bytes)
+}
+
+/// The error of an input that is larger than its limit.
+pub fn too_large(limit: u64) -> io::Error {
+    let message = format!(
+        "it is larger than {} MiB, the most that sockrates reads: check that it is the right file",
+        limit >> 20
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
 
 /// Writes `contents` to `path`: temporary file beside it, fsync, rename. Missing folders are made. On an error the
 /// previous file, if any, is untouched and no temporary file stays behind.
@@ -18,6 +65,12 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
             .open(path)?
             .write_all(contents);
     }
+    replace_whole(path, contents)
+}
+
+/// As [`write_whole`], but whatever is at `path` is replaced, links and devices included: for folders that may come from
+/// elsewhere.
+pub fn replace_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let name = path
@@ -78,6 +131,36 @@ mod tests {
     }
 
     #[test]
+    fn only_so_much_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        let limit = 1 << 20;
+        let kind = |result: io::Result<Vec<u8>>| result.unwrap_err().kind();
+        File::create_new(&path).unwrap().set_len(limit).unwrap();
+        assert_eq!(read_bounded(&path, limit).unwrap().len() as u64, limit);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(limit + 1).unwrap();
+        assert_eq!(
+            kind(read_bounded(&path, limit)),
+            io::ErrorKind::FileTooLarge
+        );
+        // What has no size says nothing of it beforehand.
+        let zero = read_bounded(Path::new("/dev/zero"), limit).unwrap_err();
+        assert!(zero.to_string().contains("larger than 1 MiB"), "{zero}");
+        assert_eq!(
+            kind(read_regular(Path::new("/dev/zero"), limit)),
+            io::ErrorKind::InvalidInput
+        );
+        assert!(read_regular(folder.path(), limit).is_err());
+        assert_eq!(
+            read_regular(&folder.path().join("none"), limit)
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+
+    #[test]
     fn a_device_is_written_to_and_a_link_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
@@ -103,6 +186,17 @@ mod tests {
         ] {
             assert_eq!(is_unfinished(name.as_ref()), unfinished, "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_is_replaced_where_that_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        write_whole(&file, b"theirs").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace_whole(&link, b"ours").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        assert_eq!(fs::read(&link).unwrap(), b"ours");
     }
 
     #[test]

@@ -1,20 +1,21 @@
 //! Time histograms: an `HdrHistogram` of nanoseconds plus the exact extremes, and its form on disk.
 
-use std::fmt;
-use std::io::Cursor;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+mod stored;
+
+use stored::Refused;
 
 /// The largest recordable time; longer ones are counted in the top bucket and in `clamped`.
 pub const HIGHEST_NS: u64 = 60_000_000_000;
 /// Three digits: a bucket is at most 0.1 % wide.
 const SIGNIFICANT_DIGITS: u8 = 3;
-/// A full histogram deflates to far less; more is not ours (checked before decoding).
-const MAX_ENCODED_BYTES: usize = 1 << 20;
+/// More than any trial can count; so many trials can be added up that no sum overflows.
+const MAX_COUNT: u64 = 1 << 48;
 
 /// A histogram of times in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -165,46 +166,61 @@ impl JsonSchema for Histogram {
     }
 }
 
-/// Says why a stored histogram is refused.
-#[derive(Debug)]
-struct Refused(&'static str);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "histogram {}", self.0)
-    }
-}
-
 impl TryFrom<Encoded> for Histogram {
     type Error = Refused;
 
     fn try_from(encoded: Encoded) -> Result<Self, Refused> {
-        if encoded.hdr_v2_deflate_base64.len() > MAX_ENCODED_BYTES {
-            return Err(Refused("is larger than any that sockrates writes"));
-        }
-        let bytes = BASE64
-            .decode(encoded.hdr_v2_deflate_base64)
-            .map_err(|_| Refused("is not base64"))?;
-        let stored: hdrhistogram::Histogram<u64> = Deserializer::new()
-            .deserialize(&mut Cursor::new(bytes))
-            .map_err(|_| Refused("is not deflated HdrHistogram V2"))?;
-        let mut histogram = Self::new();
-        histogram
-            .counts
-            .add(&stored)
-            .map_err(|_| Refused("holds times beyond 60 s"))?;
+        let histogram = Self {
+            counts: stored::decode(&encoded.hdr_v2_deflate_base64)?,
+            min_ns: encoded.min_ns.unwrap_or(u64::MAX),
+            max_ns: encoded.max_ns.unwrap_or(0),
+            clamped: encoded.clamped,
+        };
         if histogram.count() != encoded.count {
             return Err(Refused("does not hold as many times as it says"));
         }
-        histogram.clamped = encoded.clamped;
-        if let (Some(min_ns), Some(max_ns)) = (encoded.min_ns, encoded.max_ns) {
-            (histogram.min_ns, histogram.max_ns) = (min_ns, max_ns);
-        } else if encoded.count > 0 {
-            return Err(Refused("has times but no extremes"));
+        if encoded.min_ns.is_some() != encoded.max_ns.is_some() {
+            return Err(Refused("has one extreme and not the other"));
         }
+        if encoded.min_ns.is_some() != (encoded.count > 0) {
+            return Err(Refused("has times but no extremes, or the other way round"));
+        }
+        histogram.check_extremes()?;
         Ok(histogram)
     }
 }
+
+impl Histogram {
+    /// The extremes lie in the lowest and the highest bucket that hold anything. Times beyond [`HIGHEST_NS`] lie in the
+    /// bucket of that or above it, wherever the buckets end.
+    fn check_extremes(&self) -> Result<(), Refused> {
+        let counts = &self.counts;
+        if self.count() == 0 {
+            let is_empty = self.clamped == 0;
+            return is_empty.then_some(()).ok_or(Refused(TOO_LONG));
+        }
+        let top = counts.lowest_equivalent(HIGHEST_NS);
+        if self.clamped > counts.count_between(top, u64::MAX)
+            || (self.clamped > 0) != (self.max_ns > HIGHEST_NS)
+        {
+            return Err(Refused(TOO_LONG));
+        }
+        let is_in = |ns: u64, bucket: u64| {
+            if ns > HIGHEST_NS {
+                bucket >= top
+            } else {
+                counts.equivalent(ns, bucket)
+            }
+        };
+        if is_in(self.min_ns, counts.min()) && is_in(self.max_ns, counts.max()) {
+            Ok(())
+        } else {
+            Err(Refused("has extremes that its buckets do not hold"))
+        }
+    }
+}
+
+const TOO_LONG: &str = "does not hold the too long times that it says";
 
 #[cfg(test)]
 mod tests {

@@ -80,6 +80,9 @@ impl fmt::Display for Lane {
     }
 }
 
+/// More than any transport's or client's name has.
+const MAX_WORD_BYTES: usize = 32;
+
 /// Says that a lane's name does not follow the grammar.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
@@ -96,7 +99,7 @@ impl FromStr for Lane {
             None => (name, None),
         };
         let is_word = |word: &str| {
-            !word.is_empty()
+            (1..=MAX_WORD_BYTES).contains(&word.len())
                 && word
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

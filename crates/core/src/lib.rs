@@ -12,6 +12,7 @@ pub mod document;
 pub mod failure;
 pub mod files;
 pub mod fingerprint;
+pub mod harmless;
 pub mod histogram;
 pub mod lane;
 pub mod manifest;

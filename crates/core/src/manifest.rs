@@ -8,6 +8,7 @@ use crate::calibration::Calibration;
 use crate::document::{self, Document};
 use crate::fingerprint::Fingerprint;
 use crate::plan::{Placement, Plan, Target};
+use crate::record::MAX_UNIX_MS;
 
 /// One run.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -52,6 +53,16 @@ impl Document for RunManifest {
     /// version 4 running servers, version 5 when a run was resumed; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let times = std::iter::once(&self.started_unix_ms)
+            .chain(&self.finished_unix_ms)
+            .chain(&self.resumed_unix_ms);
+        if times.max() > Some(&MAX_UNIX_MS) {
+            return Err("it began or ended after the year 9999".to_owned());
+        }
+        self.plan.check()
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::document::{self, Document};
+use crate::harmless;
 use crate::lane::Lane;
 use crate::order;
 use crate::payload::PayloadKind;
@@ -99,6 +100,10 @@ impl Document for TrialSpec {
     /// workload, version 4 ramps, names of servers and custom workloads; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.cell.check().map_err(|error| format!("cell: {error}"))
     }
 }
 
@@ -227,6 +232,20 @@ impl Plan {
             .sum()
     }
 
+    /// Says what in a plan from a file cannot be.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for cell in &self.cells {
+            cell.check()
+                .map_err(|error| format!("cell {:.100}: {error}", cell.id))?;
+        }
+        let is_cell = |index: &u32| (*index as usize) < self.cells.len();
+        if self.blocks.iter().flatten().all(is_cell) {
+            Ok(())
+        } else {
+            Err("`plan.blocks` name cells that there are not".to_owned())
+        }
+    }
+
     /// Returns how many open files each of the two processes of a trial needs.
     pub fn descriptors_needed(&self) -> u64 {
         self.cells
@@ -301,18 +320,58 @@ impl Cell {
     /// Draws when the client is due to begin something within `[0, length_ns)`; empty where it offers no load. Over HTTP a
     /// player posts and polls in turn, each at a random phase of its own.
     pub fn arrivals(&self, length_ns: u64, seed: u64, block: u32) -> Vec<Arrival> {
+        let mut all = Vec::new();
+        self.draw(length_ns, seed, block, &mut |arrival| all.push(arrival));
+        all.sort_by_key(|arrival| arrival.at_ns);
+        all
+    }
+
+    /// Draws as [`Self::arrivals`], in any order and keeping none; returns how many there are and how many are due before
+    /// an instant.
+    pub(crate) fn count_arrivals(
+        &self,
+        length_ns: u64,
+        before_ns: u64,
+        seed: u64,
+        block: u32,
+    ) -> (u64, u64) {
+        let (mut all, mut early) = (0, 0);
+        self.draw(length_ns, seed, block, &mut |arrival| {
+            all += 1;
+            early += u64::from(arrival.at_ns < before_ns);
+        });
+        (all, early)
+    }
+
+    /// Returns about how many arrivals there are.
+    pub(crate) fn arrivals_expected(&self, length_ns: u64) -> f64 {
+        let steady_ns = length_ns as f64 - f64::from(self.timing.ramp_ms) * 0.5e6;
+        let rate = self.load.offered_per_second(self.connections);
+        let draws = if self.draws_twice() { 2.0 } else { 1.0 };
+        rate.unwrap_or(0.0) * draws * steady_ns.max(0.0) / 1e9
+    }
+
+    fn draws_twice(&self) -> bool {
+        matches!(self.workload, Workload::Duplex { .. }) && self.lane.transport != "websocket"
+    }
+
+    fn draw(&self, length_ns: u64, seed: u64, block: u32, take: &mut impl FnMut(Arrival)) {
         let ramp_ns = u64::from(self.timing.ramp_ms) * 1_000_000;
         let steady_ns = length_ns.saturating_sub(ramp_ns / 2);
-        let draw = |seed| schedule::arrivals(&self.load, self.connections, steady_ns, seed, block);
-        let mut all = draw(seed);
-        if matches!(self.workload, Workload::Duplex { .. }) && self.lane.transport != "websocket" {
-            all.extend(draw(!seed));
-            all.sort_by_key(|arrival| arrival.at_ns);
+        let mut later = |arrival: Arrival| {
+            take(Arrival {
+                at_ns: schedule::ramped(arrival.at_ns, ramp_ns),
+                ..arrival
+            });
+        };
+        let mut draw = |seed| {
+            let connections = self.connections;
+            schedule::draw(&self.load, connections, steady_ns, seed, block, &mut later);
+        };
+        draw(seed);
+        if self.draws_twice() {
+            draw(!seed);
         }
-        for arrival in &mut all {
-            arrival.at_ns = schedule::ramped(arrival.at_ns, ramp_ns);
-        }
-        all
     }
 
     /// Returns how many operations each arrival of the load stands for: a message in a room is one copy per member.
@@ -353,7 +412,9 @@ impl TrialSpec {
         };
         format!(
             "{:04}-{}.b{}{attempt}.json",
-            self.index, self.cell.id, self.block
+            self.index,
+            harmless::slug(&self.cell.id),
+            self.block
         )
     }
 }

@@ -15,8 +15,10 @@ use crate::plan::TrialSpec;
 use crate::surroundings::Surroundings;
 use crate::target::{ProcessUsage, ServerUsage};
 
+mod check;
 mod counts;
 
+pub(crate) use check::MAX_UNIX_MS;
 pub use counts::{AnswerCounts, DuplexCounts, FanoutCounts, LoadCost, NetworkCost, UpdateCounts};
 
 /// The times that are recorded, each in a histogram of its own. The glossary in `docs/METHODOLOGY.md` defines them.
@@ -128,15 +130,28 @@ impl Document for TrialRecord {
     /// Version 2 adds surroundings, wire counts and searches, version 3 costs, chats and games, version 4 answers and
     /// silence; all may be absent.
     fn upgrade(from: u32, mut json: Value) -> Option<Value> {
-        json["spec"]["schema_version"] = TrialSpec::VERSION.into();
+        if let Some(spec) = json.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.insert("schema_version".to_owned(), TrialSpec::VERSION.into());
+        }
         if let Some(server) = json.pointer_mut("/measurement/server/schema_version") {
             *server = ServerUsage::VERSION.into();
         }
         document::with_additions(from, from + 1, json)
     }
+
+    fn check(&self) -> Result<(), String> {
+        check::bounds(self)
+    }
 }
 
 impl TrialRecord {
+    /// Says what in the books does not balance: operations, and the times that were recorded of them.
+    pub fn check_books(&self) -> Result<(), String> {
+        self.measurement.as_ref().map_or(Ok(()), |measurement| {
+            check::books(&self.spec.cell, measurement)
+        })
+    }
+
     /// Makes the record of a trial that gave no measurement.
     pub fn failed(
         spec: TrialSpec,
@@ -400,5 +415,6 @@ pub struct Slices {
     /// What the slices hold: service time in a closed loop, response time under an open load.
     pub metric: Metric,
     /// Verified operations by the slice in which they were due (started, in a closed loop), from `start_ns` on.
+    #[serde(deserialize_with = "check::few_histograms")]
     pub histograms: Vec<Histogram>,
 }

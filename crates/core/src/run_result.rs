@@ -80,6 +80,28 @@ pub struct RunResult {
 impl Document for RunResult {
     const KIND: &'static str = "run-result";
     const VERSION: u32 = 1;
+
+    fn check(&self) -> Result<(), String> {
+        let OperationBooks {
+            issued,
+            verified,
+            failed,
+            unfinished,
+            ..
+        } = self.operations;
+        let sum = |counts: &[u64]| {
+            let mut counts = counts.iter();
+            counts.try_fold(0u64, |sum, count| sum.checked_add(*count))
+        };
+        if sum(&[verified, failed, unfinished]) != Some(issued) {
+            return Err("`operations` do not add up".to_owned());
+        }
+        let kinds: Vec<_> = self.failures.values().copied().collect();
+        if sum(&kinds) != Some(failed) {
+            return Err("`failures` do not add up to `operations.failed`".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl RunResult {

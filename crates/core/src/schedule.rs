@@ -91,12 +91,28 @@ pub fn arrivals(
     seed: u64,
     block: u32,
 ) -> Vec<Arrival> {
+    let mut all = Vec::new();
+    let mut take = |arrival| all.push(arrival);
+    draw(load, connections, length_ns, seed, block, &mut take);
+    all.sort_by_key(|arrival| arrival.at_ns);
+    all
+}
+
+/// Draws the arrivals of `[0, length_ns)` and hands each to `take`: in order of time, or of slots where each has its own.
+/// None in a closed loop.
+pub(crate) fn draw(
+    load: &Load,
+    connections: u32,
+    length_ns: u64,
+    seed: u64,
+    block: u32,
+    take: &mut impl FnMut(Arrival),
+) {
     let mut random = seed::stream(seed, "arrivals", u64::from(block));
     match *load {
-        Load::Closed {} | Load::Capacity { .. } | Load::Events {} => Vec::new(),
+        Load::Closed {} | Load::Capacity { .. } | Load::Events {} => {}
         Load::OpenConstant { rate_per_second } => evenly(length_ns, 1e9 / rate_per_second, 0.0)
-            .map(|at_ns| Arrival { at_ns, slot: None })
-            .collect(),
+            .for_each(|at_ns| take(Arrival { at_ns, slot: None })),
         Load::OpenPoisson { rate_per_second } => {
             let mut at = 0.0;
             std::iter::from_fn(|| {
@@ -104,18 +120,22 @@ pub fn arrivals(
                 at -= (1.0 - random.random::<f64>()).ln() * 1e9 / rate_per_second;
                 whole_ns(at, length_ns)
             })
-            .map(|at_ns| Arrival { at_ns, slot: None })
-            .collect()
+            .for_each(|at_ns| take(Arrival { at_ns, slot: None }));
         }
         Load::Interval { interval_ms } => each_evenly(
             connections,
             length_ns,
             interval_ms as f64 * 1e6,
             &mut random,
+            take,
         ),
-        Load::PerClient { rate_per_second } => {
-            each_evenly(connections, length_ns, 1e9 / rate_per_second, &mut random)
-        }
+        Load::PerClient { rate_per_second } => each_evenly(
+            connections,
+            length_ns,
+            1e9 / rate_per_second,
+            &mut random,
+            take,
+        ),
     }
 }
 
@@ -141,18 +161,17 @@ fn each_evenly(
     length_ns: u64,
     interval_ns: f64,
     random: &mut impl Rng,
-) -> Vec<Arrival> {
-    let mut all: Vec<_> = (0..connections)
-        .flat_map(|slot| {
-            let phase = random.random::<f64>() * interval_ns;
-            evenly(length_ns, interval_ns, phase).map(move |at_ns| Arrival {
+    take: &mut impl FnMut(Arrival),
+) {
+    for slot in 0..connections {
+        let phase = random.random::<f64>() * interval_ns;
+        evenly(length_ns, interval_ns, phase).for_each(|at_ns| {
+            take(Arrival {
                 at_ns,
                 slot: Some(slot),
-            })
-        })
-        .collect();
-    all.sort_by_key(|arrival| arrival.at_ns);
-    all
+            });
+        });
+    }
 }
 
 /// Yields `phase + k * step` for k = 0, 1, …, each rounded from its exact value, so that no error accumulates.

@@ -174,7 +174,7 @@ pub(crate) fn draw(view: &View<'_>) -> Vec<Drawn> {
             (chart.draw)(view, chart.question)
                 .into_iter()
                 .map(|picture| Drawn {
-                    stem: format!("{}{}", chart.stem, picture.suffix),
+                    stem: text::slug(&format!("{}{}", chart.stem, picture.suffix)),
                     question: chart.question,
                     reading: chart.reading,
                     caption: picture.caption,

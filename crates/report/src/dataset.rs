@@ -5,14 +5,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::{fs, io, thread};
+use std::{fs, io};
 
 use sockrates_core::document::{self, DocumentError};
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_regular};
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::plan::Cell;
 use sockrates_core::record::TrialRecord;
 
 use crate::course::Course;
+use crate::spread;
 
 /// Everything known about one run.
 #[derive(Debug)]
@@ -35,6 +37,12 @@ pub enum LoadError {
         "{} is no run: it holds no run.json; name the folder of one run, as in bench-results/RUN-ID", .0.display()
     )]
     NotARun(PathBuf),
+    /// The folder holds more records than any run leaves.
+    #[error(
+        "{} holds more than {MAX_FILES} records, the most that sockrates reads: check that it is the right folder",
+        .0.display()
+    )]
+    TooMany(PathBuf),
     /// Something is there and cannot be read.
     #[error("cannot read {}: {cause}; check the path and its permissions", .path.display())]
     Unreadable {
@@ -70,7 +78,9 @@ impl Dataset {
         let cells = cells.iter().map(|cell| (cell.id.as_str(), cell)).collect();
         let mut seen = HashSet::new();
         let (mut trials, mut damaged) = (Vec::with_capacity(files.len()), Vec::new());
-        for (path, parsed) in files.iter().zip(parse_all(&files)) {
+        // Inflating the histograms is most of the work of a report.
+        let parsed = spread::map(&files, |path| parse(path));
+        for (path, parsed) in files.iter().zip(parsed) {
             match parsed.and_then(|trial| belonging(trial, &cells, &mut seen)) {
                 Ok(trial) => trials.push(trial),
                 Err(reason) => damaged.push((relative(path, run), reason)),
@@ -107,7 +117,7 @@ impl Dataset {
 
 fn load_manifest(path: &Path) -> Result<RunManifest, LoadError> {
     let owned = || path.to_owned();
-    let json = fs::read(path).map_err(|cause| match cause.kind() {
+    let json = read_regular(path, MAX_DOCUMENT_BYTES).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             LoadError::NotARun(path.parent().unwrap_or(path).to_owned())
         }
@@ -153,28 +163,20 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
             files.push(path);
         }
     }
+    if files.len() > MAX_FILES {
+        return Err(LoadError::TooMany(folder.to_owned()));
+    }
     files.sort();
     Ok(files)
 }
 
-/// Parses on all CPUs: inflating the histograms is most of the work of a report.
-fn parse_all(files: &[PathBuf]) -> Vec<Result<(TrialRecord, Course), String>> {
-    let share = files.len().div_ceil(workers()).max(1);
-    thread::scope(|scope| {
-        let threads: Vec<_> = files
-            .chunks(share)
-            .map(|part| scope.spawn(|| part.iter().map(|path| parse(path)).collect::<Vec<_>>()))
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().expect("parsing does not panic"))
-            .collect()
-    })
-}
+/// More records than the longest run leaves; their sums overflow nothing.
+const MAX_FILES: usize = 10_000;
 
 fn parse(path: &Path) -> Result<(TrialRecord, Course), String> {
-    let json = fs::read(path).map_err(|error| error.to_string())?;
-    let record = document::parse(&json).map_err(|error| error.to_string())?;
+    let json = read_regular(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string())?;
+    let record: TrialRecord = document::parse(&json).map_err(|error| error.to_string())?;
+    record.check_books()?;
     Ok(condensed(record))
 }
 
@@ -201,9 +203,4 @@ fn belonging(
 
 fn relative(path: &Path, run: &Path) -> PathBuf {
     path.strip_prefix(run).unwrap_or(path).to_owned()
-}
-
-/// Returns how many threads are worth starting.
-pub(crate) fn workers() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }

@@ -394,12 +394,12 @@ impl Check {
     pub fn text(&self) -> String {
         let mut text = format!(
             "{} against {}:\n{}\n",
-            self.run,
-            self.baseline,
+            text::line(&self.run),
+            text::line(&self.baseline),
             self.sentence()
         );
         for note in &self.notes {
-            writeln!(text, "  {note}").expect("writing to a string cannot fail");
+            writeln!(text, "  {}", text::unbroken(note)).expect("writing to a string cannot fail");
         }
         for row in self.count_lines() {
             writeln!(
@@ -425,22 +425,24 @@ impl Check {
         let mut page = format!(
             "## sockrates: {}\n\n`{}` against `{}`. {}\n",
             word(self.outcome),
-            self.run,
-            self.baseline,
+            text::slug(&self.run),
+            text::slug(&self.baseline),
             self.sentence()
         );
         for note in &self.notes {
-            page += &format!("\n- {}", note.replace('|', " "));
+            page += &format!("\n- {}", text::escaped_markdown(note));
         }
         if !self.counts.is_empty() {
             page += "\n\n| count | reference | run | |\n|---|---:|---:|---|\n";
-            for [cell, baseline, run, outcome] in self.count_lines() {
+            for line in self.count_lines() {
+                let [cell, baseline, run, outcome] = line.map(|part| text::escaped_markdown(&part));
                 page += &format!("| {cell} | {baseline} | {run} | {outcome} |\n");
             }
         }
         if !self.ratios.is_empty() {
             page += "\n| ratio | reference → run | change | |\n|---|---:|---:|---|\n";
-            for [pair, both, change, outcome] in self.ratio_lines() {
+            for line in self.ratio_lines() {
+                let [pair, both, change, outcome] = line.map(|part| text::escaped_markdown(&part));
                 page += &format!("| {pair} | {both} | {change} | {outcome} |\n");
             }
         }
@@ -477,7 +479,7 @@ impl Check {
         self.counts.iter().map(|row| {
             let run: Vec<_> = row.run.iter().map(u64::to_string).collect();
             [
-                format!("{} {}", row.cell, row.count),
+                format!("{} {}", text::line(&row.cell), row.count),
                 row.baseline.to_string(),
                 if run.is_empty() {
                     text::NONE.to_owned()
@@ -492,7 +494,7 @@ impl Check {
     fn ratio_lines(&self) -> impl Iterator<Item = [String; 4]> {
         let times = |ratio: Option<f64>| ratio.map_or_else(|| text::NONE.to_owned(), text::times);
         self.ratios.iter().map(move |row| {
-            let lane = |id: &str| id.split('.').nth(1).unwrap_or(id).to_owned();
+            let lane = |id: &str| text::line(id.split('.').nth(1).unwrap_or(id));
             let change = row.change.map_or_else(
                 || "too few blocks".to_owned(),
                 |change| {

@@ -27,6 +27,7 @@ mod rooms;
 mod sheets;
 mod side_by_side;
 pub mod single;
+mod spread;
 pub mod statistics;
 mod story;
 mod terminal;

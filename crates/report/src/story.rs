@@ -2,7 +2,7 @@
 //!
 //! Everything here is text that still has to be escaped for its page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use sockrates_core::manifest::RunStatus;
@@ -139,10 +139,16 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
     let failed = failed(view).count();
     let empty = view.cells.iter().filter(|cell| !cell.has_data()).count();
     let mut notices = Vec::new();
+    let place = |record: &'_ TrialRecord| (record.spec.cell.id.clone(), record.spec.block);
+    let there: HashSet<_> = dataset.records.iter().map(place).collect();
+    let there = there.len();
     if dataset.manifest.status == RunStatus::Partial {
-        let there = dataset.records.len();
         notices.push(format!(
             "This run is partial: {there} of {planned} planned trials have a record."
+        ));
+    } else if there < planned {
+        notices.push(format!(
+            "Records are missing: only {there} of {planned} planned trials have one."
         ));
     }
     match dataset.manifest.resumed_unix_ms.len() {

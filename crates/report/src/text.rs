@@ -1,6 +1,8 @@
 //! Words and numbers as they stand in every output, and the making harmless of text that comes from files.
 
 use sockrates_core::failure::FailureKind;
+use sockrates_core::harmless;
+pub(crate) use sockrates_core::harmless::slug;
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::payload::PayloadKind;
 use sockrates_core::plan::Cell;
@@ -34,43 +36,22 @@ pub(crate) fn sentence(clause: &str) -> String {
         + "."
 }
 
-/// Keeps what is harmless in a file name, a shell word, a tag and a comment.
-pub(crate) fn slug(text: &str) -> String {
-    let safe = |c: char| {
-        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@') {
-            c
-        } else {
-            '_'
-        }
-    };
-    let word: String = text.chars().take(MAX_CHARS).map(safe).collect();
-    // No name that means another folder, and none that looks like an option.
-    word.trim_start_matches(['.', '-']).to_owned()
-}
-
 /// Keeps a text from ending the comment it stands in.
 pub(crate) fn comment(text: &str) -> String {
     line(text).replace("--", "- -").replace(['<', '>'], " ")
 }
 
-/// Keeps a text on one line and within bounds. Control characters have no place in any output.
+/// Keeps a text on one line and within bounds. What acts instead of standing for itself has no place in any output.
 pub(crate) fn line(text: &str) -> String {
-    let is_format = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let mut line: String = text
-        .chars()
-        .take(MAX_CHARS)
-        .map(|c| {
-            if c.is_control() || is_format(c) {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect();
-    if text.chars().nth(MAX_CHARS).is_some() {
-        line.push('…');
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => unbroken(&text[..end]) + "…",
+        None => unbroken(text),
     }
-    line
+}
+
+/// Keeps a text on one line, however long.
+pub(crate) fn unbroken(text: &str) -> String {
+    text.replace(harmless::acts, " ")
 }
 
 /// Writes a payload's length: `64 B`, `16 KiB`.
@@ -219,7 +200,7 @@ pub(crate) fn escaped_markdown(text: &str) -> String {
                 escaped.push('\\');
                 escaped.push(c);
             }
-            c if c.is_control() => escaped.push(' '),
+            c if harmless::acts(c) => escaped.push(' '),
             c => escaped.push(c),
         }
     }

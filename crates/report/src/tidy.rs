@@ -110,10 +110,12 @@ fn written(number: f64, unit: Unit) -> String {
 
 /// Keeps spreadsheets from taking a text of a record for a formula.
 fn harmless(field: &str) -> String {
-    let field = crate::text::line(field);
+    // Spreadsheets may look behind blanks.
+    let field = crate::text::line(field.trim_start());
+    let field = field.trim_start();
     if field.starts_with(['=', '+', '-', '@']) {
         format!("'{field}")
     } else {
-        field
+        field.to_owned()
     }
 }

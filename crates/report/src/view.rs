@@ -355,8 +355,9 @@ impl<'a> LoadPoint<'a> {
     /// Returns the part of file names that tells load points apart.
     pub(crate) fn slug(&self) -> String {
         let cell = self.cell();
+        // Room is left for what stands before and behind it.
         format!(
-            "{}-c{}",
+            "{:.64}-c{}",
             crate::text::slug(&cell.scenario),
             cell.connections
         )

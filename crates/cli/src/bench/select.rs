@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sockrates_core::files::{MAX_SCENARIO_BYTES, read_bounded};
 use sockrates_core::lane::Lane;
 use sockrates_core::plan::Plan;
 use sockrates_core::profile::{self, DEFAULT_BLOCKS, Profile};
@@ -109,7 +110,8 @@ fn resolve(profile: &Profile, known: &[Scenario]) -> Result<Selected, Failure> {
 
 fn from_file(path: &Path) -> Result<Selected, Failure> {
     let reading = format!("read scenario {}", path.display());
-    let text = std::fs::read_to_string(path).or_exit(Exit::Usage, &reading)?;
+    let bytes = read_bounded(path, MAX_SCENARIO_BYTES).or_exit(Exit::Usage, &reading)?;
+    let text = String::from_utf8(bytes).or_exit(Exit::Usage, &reading)?;
     let scenario = Scenario::parse(&text).or_exit(Exit::Usage, &reading)?;
     let name = scenario.name.clone();
     Ok(Selected {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sockrates_core::document;
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, too_large};
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::{FailedTrial, TrialRecord};
 use sockrates_core::schedule::Load;
@@ -20,6 +21,9 @@ use crate::signals::Stop;
 
 /// How much longer than planned a trial may take before it is ended: start, drain, time-outs.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// A complaint is a sentence or two.
+const MAX_COMPLAINT_BYTES: u64 = 64 << 10;
 
 /// Performs one trial: in a fresh process, or, for a search, in many. A signal ends it early; its record then says so.
 pub(crate) async fn trial(spec: &TrialSpec, stop: &Stop) -> TrialRecord {
@@ -90,11 +94,21 @@ async fn talk(mut child: Child, spec: &[u8]) -> std::io::Result<(Vec<u8>, String
     drop(stdin);
     let (mut output, mut complaint) = (Vec::new(), Vec::new());
     let mut stdout = child.stdout.take().expect("stdout is piped");
-    let mut stderr = child.stderr.take().expect("stderr is piped");
-    tokio::try_join!(
-        stdout.read_to_end(&mut output),
-        stderr.read_to_end(&mut complaint)
-    )?;
+    let stderr = child.stderr.take().expect("stderr is piped");
+    let record = async {
+        // A record that is too large ends the talk, and the trial with it.
+        let mut limited = (&mut stdout).take(MAX_DOCUMENT_BYTES + 1);
+        match limited.read_to_end(&mut output).await? as u64 {
+            ..=MAX_DOCUMENT_BYTES => Ok(()),
+            _ => Err(too_large(MAX_DOCUMENT_BYTES)),
+        }
+    };
+    // The pipe closes behind what is read of it: nobody waits for a reader of more.
+    let complaining = async {
+        let mut limited = stderr.take(MAX_COMPLAINT_BYTES);
+        limited.read_to_end(&mut complaint).await
+    };
+    tokio::try_join!(record, complaining)?;
     let complaint = String::from_utf8_lossy(&complaint).trim().to_owned();
     Ok((output, complaint, child.wait().await?))
 }

@@ -5,12 +5,16 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use sockrates_core::document;
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_to_limit};
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::FailedTrial;
 use sockrates_core::target::{ReadyLine, ServerUsage};
 use sockrates_loadgen::trial::Addresses;
 
 use super::Broken;
+
+/// The line in which a server says where it listens is far shorter.
+const MAX_LINE_BYTES: u64 = 64 << 10;
 
 pub(super) struct FreshServer {
     child: Child,
@@ -31,7 +35,7 @@ impl FreshServer {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         // A server that cannot start ends, which ends the line, too.
-        let read = stdout.read_line(&mut line);
+        let read = (&mut stdout).take(MAX_LINE_BYTES).read_line(&mut line);
         if let Some(ready) = read.ok().and_then(|_| serde_json::from_str(&line).ok()) {
             return Ok(Self {
                 child,
@@ -63,8 +67,7 @@ impl FreshServer {
     pub(super) fn stop(mut self) -> Result<ServerUsage, String> {
         let early = self.child.try_wait().ok().flatten();
         drop(self.child.stdin.take());
-        let mut rest = Vec::new();
-        let read = self.stdout.read_to_end(&mut rest);
+        let read = read_to_limit(&mut self.stdout, MAX_DOCUMENT_BYTES);
         let status = self.child.wait().ok();
         if early.is_some() {
             return Err(format!(
@@ -72,7 +75,7 @@ impl FreshServer {
                 describe(status)
             ));
         }
-        let usage = read.ok().and_then(|_| document::parse(&rest).ok());
+        let usage = read.ok().and_then(|rest| document::parse(&rest).ok());
         usage.ok_or_else(|| format!("the server left no usage report ({})", describe(status)))
     }
 }

@@ -1,6 +1,7 @@
 //! Conditions and baselines, checked before anything is measured.
 
 use sockrates_core::document;
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_bounded};
 use sockrates_core::run_result::RunResult;
 use sockrates_core::summary::LoadSummary;
 use sockrates_report::single::{self, Likeness};
@@ -39,7 +40,7 @@ pub(super) fn read_baseline(
         return Ok(None);
     };
     let reading = || format!("read the baseline {}", path.display());
-    let json = std::fs::read(path).or_exit(Exit::Results, reading())?;
+    let json = read_bounded(path, MAX_DOCUMENT_BYTES).or_exit(Exit::Results, reading())?;
     let earlier: RunResult = document::parse(&json).or_exit(Exit::Results, reading())?;
     let cell = order.cell();
     let likeness = Likeness {

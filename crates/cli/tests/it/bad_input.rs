@@ -228,3 +228,77 @@ fn a_report_of_nothing_names_what_is_missing() {
     assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).contains("run.json"), "{}", stderr(&output));
 }
+
+/// Files that are too large, that have no end, or that hold what is no text: each is told with its limit.
+#[test]
+fn inputs_have_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.toml");
+    sockrates_core::files::write_whole(&path, &vec![b' '; (1 << 20) + 1]).unwrap();
+    for endless in [path.to_str().unwrap(), "/dev/zero"] {
+        let (code, message) = refused(&[endless]);
+        assert_eq!(code, 2, "{message}");
+        assert!(
+            message.contains(endless) && message.contains("larger than 1 MiB"),
+            "{message}"
+        );
+    }
+    let run = |baseline: &str| {
+        let output = sockrates()
+            .args([
+                "run",
+                "http://127.0.0.1:1/",
+                "--repeat",
+                "4",
+                "--baseline",
+                baseline,
+            ])
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), stderr(&output))
+    };
+    let (code, message) = run("/dev/zero");
+    assert_eq!(code, 6, "{message}");
+    assert!(
+        message.contains("/dev/zero") && message.contains("larger than 64 MiB"),
+        "{message}"
+    );
+    let spec = sockrates()
+        .arg("trial")
+        .write_stdin(vec![b' '; (64 << 20) + 1])
+        .output()
+        .unwrap();
+    assert_eq!(spec.status.code(), Some(2));
+    assert!(
+        stderr(&spec).contains("larger than 64 MiB"),
+        "{}",
+        stderr(&spec)
+    );
+}
+
+/// Whoever wrote a file does not get to write to the terminal.
+#[test]
+fn nothing_that_acts_on_a_terminal_is_printed() {
+    let acts = |c: char| c != '\n' && sockrates_core::harmless::acts(c);
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("\u{1b}[31m\u{202e}run");
+    let manifest = run.join("run.json");
+    let hostile = "{\"schema_version\": 4, \"run_id\": \"\u{9b}2J\u{202e}\"";
+    sockrates_core::files::write_whole(&manifest, hostile.as_bytes()).unwrap();
+    let output = sockrates().arg("report").arg(&run).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    let message = stderr(&output);
+    assert!(
+        message.contains("[31m") && !message.contains(acts),
+        "{message:?}"
+    );
+    let path = folder.path().join("x.toml");
+    sockrates_core::files::write_whole(
+        &path,
+        "name = \"\u{202e}\u{9b}31m\"\n\u{1b}]0;x\u{7}".as_bytes(),
+    )
+    .unwrap();
+    let (code, message) = refused(&[path.to_str().unwrap()]);
+    assert_eq!(code, 2);
+    assert!(!message.contains(acts), "{message:?}");
+}

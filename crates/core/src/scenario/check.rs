@@ -2,12 +2,15 @@
 
 use super::{Delivery, Scenario, Timing, Workload};
 use crate::lane::{Lane, Lifecycle};
+use crate::plan::Cell;
 use crate::schedule::Load;
 
 /// The largest payload a scenario may ask for: the target server's default limit for one message.
 pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
 /// More connections than the descriptors of any one process here allow.
 const MAX_CONNECTIONS: u32 = 1 << 16;
+/// A run of more has no end.
+const MAX_CELLS: usize = 1000;
 const MAX_RATE_PER_SECOND: f64 = 10e6;
 pub(super) const MAX_MS: u32 = 3_600_000;
 /// More take longer than any trial may.
@@ -38,6 +41,7 @@ impl Scenario {
         require(is_slug(&self.name), "name", || {
             format!("is `{}`: use lower-case words joined by `-`", self.name)
         })?;
+        self.check_cells()?;
         self.check_lanes()?;
         require(!self.connections.is_empty(), "connections", || {
             "is empty: give at least one number".into()
@@ -68,6 +72,22 @@ impl Scenario {
             variant.check_load()?;
         }
         self.timing.check()
+    }
+
+    /// Looks at nothing else before it is known that the lists are short.
+    fn check_cells(&self) -> Result<(), ScenarioError> {
+        let ways = self.deliveries.iter();
+        let ways: usize = ways
+            .map(|way| {
+                way.lanes
+                    .len()
+                    .saturating_mul(way.intervals_ms.len().max(1))
+            })
+            .fold(self.lanes.len(), usize::saturating_add);
+        let cells = ways.saturating_mul(self.connections.len());
+        require(cells <= MAX_CELLS, "connections", || {
+            format!("makes {cells} cells with the lanes and ways: use at most {MAX_CELLS}")
+        })
     }
 
     fn check_lanes(&self) -> Result<(), ScenarioError> {
@@ -267,6 +287,27 @@ fn check_list<T: PartialEq + std::fmt::Display>(
         })?;
     }
     Ok(())
+}
+
+impl Cell {
+    /// Checks a cell from a file by the rules of scenarios.
+    pub(crate) fn check(&self) -> Result<(), ScenarioError> {
+        let scenario = Scenario {
+            name: "cell".to_owned(),
+            question: String::new(),
+            analysis: String::new(),
+            target: Some(String::new()),
+            load: self.load.clone(),
+            wait: self.wait,
+            lanes: vec![self.lane.clone()],
+            connections: vec![self.connections],
+            timing: self.timing,
+            operations: self.operations,
+            deliveries: Vec::new(),
+            workload: self.workload.clone(),
+        };
+        scenario.check()
+    }
 }
 
 impl Timing {

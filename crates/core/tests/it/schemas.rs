@@ -27,7 +27,7 @@ fn check<D: Document + JsonSchema>() {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == text,
-        "{} is stale: run UPDATE_SCHEMAS=1 cargo test -p sockrates-core",
+        "{} is stale: run UPDATE_SCHEMAS=1 cargo test --locked -p sockrates-core",
         path.display()
     );
 }

@@ -6,5 +6,12 @@ mod conformance;
 mod foreign;
 mod news;
 mod proxy;
+mod said;
+#[expect(
+    unreachable_pub,
+    unnameable_types,
+    reason = "the fuzz targets share this file"
+)]
+mod script;
 mod support;
 mod trials;

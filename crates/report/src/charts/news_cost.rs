@@ -81,7 +81,7 @@ fn picture(view: &View<'_>, point: &LoadPoint<'_>, question: &str) -> Option<Pic
     layout::end(&mut scene, note, &origin(view));
     let cell = point.cell();
     Some(Picture {
-        suffix: format!("-{}-c{}", cell.scenario, cell.connections),
+        suffix: format!("-{}", point.slug()),
         caption: format!("{}, {} clients", cell.scenario, cell.connections),
         scene,
     })

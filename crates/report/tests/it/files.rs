@@ -242,6 +242,69 @@ fn a_damaged_trial_is_listed_and_the_others_count() {
 }
 
 #[test]
+fn records_that_cannot_be_are_listed_with_the_reason() {
+    let run = tempfile::tempdir().unwrap();
+    let service = |spec| {
+        record(
+            spec,
+            BTreeMap::from([(Metric::ServiceTime, constant(10_000, 1000))]),
+        )
+    };
+    let mut made = dataset(echo_plan(&["http1-persistent"], &[1], 6), service);
+    for (index, spoil) in [
+        (0, |record: &mut TrialRecord| {
+            record.measurement.as_mut().unwrap().operations.issued += 1;
+        }),
+        (1, |record: &mut TrialRecord| {
+            let measured = record.measurement.as_mut().unwrap();
+            measured.operations.verified += 1;
+            measured.operations.issued += 1;
+        }),
+        (2, |record: &mut TrialRecord| {
+            record.measurement.as_mut().unwrap().client.cpu_user_ns = u64::MAX;
+        }),
+    ] as [(usize, fn(&mut TrialRecord)); 3]
+    {
+        spoil(&mut made.records[index]);
+    }
+    save(&made, run.path());
+    let file = |name: &str| run.path().join("trials").join(name);
+    // What is no file, what has no end, and what is too large to be looked at.
+    let _socket = std::os::unix::net::UnixListener::bind(file("socket.json")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", file("zero.json")).unwrap();
+    let large = fs::File::create_new(file("large.json")).unwrap();
+    large.set_len(65 << 20).unwrap();
+    let loaded = Dataset::load(run.path()).unwrap();
+    assert_eq!(loaded.records.len(), 3);
+    let reason = |name: &str| {
+        let found = loaded.damaged.iter();
+        let found = found
+            .filter(|(path, _)| path.display().to_string().contains(name))
+            .map(|(_, reason)| reason.as_str());
+        found.collect::<String>()
+    };
+    for (name, told) in [
+        (
+            "0000-",
+            "`operations` do not add up: 1001 issued, and 1000 verified",
+        ),
+        (
+            "0001-",
+            "`service_time` holds 1000 times, and 1001 operations were verified",
+        ),
+        ("0002-", "`client` holds a number beyond"),
+        ("socket", "no regular file"),
+        ("zero", "no regular file"),
+        ("large", "larger than 64 MiB"),
+    ] {
+        assert!(reason(name).contains(told), "{name}: {}", reason(name));
+    }
+    written(&loaded, run.path());
+    let page = fs::read_to_string(run.path().join("report.md")).unwrap();
+    assert!(page.contains("6 trial files could not be used") && page.contains("do not add up"));
+}
+
+#[test]
 fn what_is_no_run_is_said_with_the_remedy() {
     let run = tempfile::tempdir().unwrap();
     let error = || Dataset::load(run.path()).unwrap_err();
@@ -254,4 +317,21 @@ fn what_is_no_run_is_said_with_the_remedy() {
     sockrates_core::files::write_whole(&manifest, b"{\"schema_version\": 1").unwrap();
     assert!(matches!(error(), LoadError::Damaged { .. }));
     assert!(error().to_string().contains("run.json is damaged"));
+}
+
+/// A run's folder from elsewhere may hold links to what is nobody's business.
+#[test]
+fn links_in_a_runs_folder_are_replaced_and_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, mine) = (folder.path().join("run"), folder.path().join("mine"));
+    fs::create_dir_all(mine.join("pictures")).unwrap();
+    fs::create_dir(&run).unwrap();
+    let text = mine.join("text");
+    sockrates_core::files::write_whole(&text, b"precious").unwrap();
+    std::os::unix::fs::symlink(&text, run.join("report.md")).unwrap();
+    std::os::unix::fs::symlink(mine.join("pictures"), run.join("charts")).unwrap();
+    written(&dataset(quick(2), |spec| realistic(spec, 25)), &run);
+    assert_eq!(fs::read(&text).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(mine.join("pictures")).unwrap().count(), 0);
+    assert!(fs::read_dir(run.join("charts")).unwrap().count() > 0);
 }

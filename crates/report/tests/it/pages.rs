@@ -11,7 +11,13 @@ use sockrates_report::{Dataset, charts};
 
 use crate::synthetic::{self, constant, dataset, echo_plan, realistic, record};
 
-const HOSTILE: &str = "<script>alert(1)</script>--> & \"x\" 'y' | `z` [a](b) \u{202e}\n=1+1";
+const HOSTILE: &str = "<script>alert(1)</script>--> & \"x\" 'y' | `z` [a](b) \u{202e}\n=1+1 {{7*7}} ../../x \0 \
+    \x1b]0;title\x07 \u{9b}2J \u{200b} <img src=x onerror=alert(2)>";
+
+/// Says whether a character acts on whoever shows it.
+fn acts(c: char) -> bool {
+    c != '\n' && sockrates_core::harmless::acts(c)
+}
 
 /// Writes everything, and returns all texts by their file's name.
 fn texts(dataset: &Dataset) -> BTreeMap<String, String> {
@@ -119,7 +125,7 @@ fn hostile_text_stays_text_everywhere() {
         if name == "summary.json" {
             continue;
         }
-        assert!(!text.contains('\u{202e}'), "{name}");
+        assert!(!text.contains(acts), "{name}");
         if name == "summary.csv" {
             let mut table = csv::Reader::from_reader(text.as_bytes());
             for row in table.records() {
@@ -131,7 +137,11 @@ fn hostile_text_stays_text_everywhere() {
             }
             continue;
         }
-        assert!(!text.contains("<script"), "{name}");
+        assert!(
+            !text.contains("<script") && !text.contains("<img"),
+            "{name}"
+        );
+        assert!(!name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_.@".contains(c)));
         assert_eq!(
             text.matches("-->").count(),
             text.matches("<!--").count(),
@@ -141,6 +151,96 @@ fn hostile_text_stays_text_everywhere() {
             assert!(!text.contains("[a](b)"), "{name}");
         }
     }
+}
+
+/// A spreadsheet would compute what begins like a formula, also behind blanks.
+#[test]
+fn no_field_of_a_table_is_a_formula() {
+    for formula in [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r@x",
+        " \u{202e} =1",
+    ] {
+        let mut plan = echo_plan(&["http1-persistent"], &[1], 1);
+        for cell in &mut plan.cells {
+            cell.scenario = formula.to_owned();
+        }
+        let made = dataset(plan, |spec| realistic(spec, 50));
+        let run = tempfile::tempdir().unwrap();
+        sockrates_report::write(run.path(), &made).unwrap();
+        let mut table = csv::Reader::from_path(run.path().join("summary.csv")).unwrap();
+        let mut heads = table.headers().unwrap().iter();
+        let scenario = heads.position(|head| head == "scenario").unwrap();
+        for row in table.records() {
+            let row = row.unwrap();
+            assert!(
+                row[scenario].starts_with('\''),
+                "{formula:?}: {}",
+                &row[scenario]
+            );
+        }
+    }
+}
+
+/// Every chart's file is named after what it shows, and stays where charts are.
+#[test]
+fn hostile_names_of_scenarios_make_no_paths() {
+    let known = sockrates_core::profile::scenarios();
+    let several_ways = known.iter().find(|scenario| scenario.name == "updates");
+    let ways = Plan::new("updates", &[several_ways.unwrap().clone()], 1, 1);
+    let mut plan = synthetic::quick(1);
+    plan.cells.extend(ways.cells);
+    let count = u32::try_from(plan.cells.len()).unwrap();
+    plan.blocks = vec![(0..count).collect()];
+    for cell in &mut plan.cells {
+        cell.scenario = format!("../../{}/\0{}", cell.scenario, "x".repeat(100_000));
+    }
+    let drawn = texts(&dataset(plan, |spec| realistic(spec, 50)));
+    for stem in ["percentiles", "time-series", "news-cost"] {
+        assert!(drawn.keys().any(|name| name.starts_with(stem)), "{stem}");
+    }
+    for name in drawn.keys() {
+        assert!(name.len() < 128 && !name.starts_with('.'), "{name}");
+    }
+}
+
+/// Text as it is printed, and as Markdown for the summary of a job.
+#[test]
+fn hostile_text_stays_text_where_runs_are_compared() {
+    let hostile = |luck: u64| {
+        let mut plan = echo_plan(&["http1-persistent", "http1-per-request"], &[1], 6);
+        plan.seed = luck;
+        for cell in &mut plan.cells {
+            cell.scenario = HOSTILE.to_owned();
+            // Its second part is taken for the lane.
+            cell.id = format!("tiny.{}{}", HOSTILE.replace('.', ""), cell.lane);
+        }
+        let mut made = dataset(plan, |spec| realistic(spec, 50));
+        made.manifest.run_id = format!("{HOSTILE}{luck}");
+        made.manifest.fingerprint.cpu_model = format!("{HOSTILE}{luck}");
+        made
+    };
+    let (a, b) = (hostile(1), hostile(2));
+    let compared = sockrates_report::compare_runs(&a, &b).unwrap();
+    let checked = sockrates_report::gate::check(&a, &b, false).unwrap();
+    for text in [compared.text(), checked.text()] {
+        assert!(text.contains("alert") && !text.contains(acts), "{text:?}");
+    }
+    for page in [compared.markdown(), checked.markdown()] {
+        assert!(page.contains("alert") && !page.contains(acts), "{page:?}");
+        for markup in ["<script", "<img", "`z`", " [a](b)"] {
+            assert!(!page.contains(markup), "{markup}: {page}");
+        }
+    }
+    let folder = compared.folder_name();
+    assert!(
+        !folder.contains(['/', '\0', '<']) && folder.len() < 255,
+        "{folder}"
+    );
 }
 
 #[test]

@@ -227,6 +227,9 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
     }
     let mut record = record(spec, histograms);
     let measurement = record.measurement.as_mut().unwrap();
+    let timed: u64 = slices.iter().map(Histogram::count).sum();
+    measurement.warm_up.verified = timed - measurement.operations.verified;
+    measurement.warm_up.issued = measurement.warm_up.verified;
     measurement.slices.histograms = slices;
     measurement.slices.metric = shape.main;
     if let Workload::Updates { .. } = record.spec.cell.workload {
