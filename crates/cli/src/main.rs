@@ -7,6 +7,7 @@ mod check;
 mod compare;
 mod exit;
 mod list;
+mod numbers;
 mod orchestrate;
 mod output;
 mod progress;
@@ -21,8 +22,10 @@ mod trial;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SigSet, Signal};
+use sockrates_probe::limits;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure, OrExit};
 
 /// Measures what an application pays for opening a connection per request, and what it gains from
 /// one that stays open: HTTP against WebSocket, and everything in between.
@@ -50,7 +53,38 @@ enum Verb {
 fn main() -> ExitCode {
     // clap ends the process itself: 0 for help, 2 for a wrong command line.
     let arguments = Arguments::parse();
-    let result = match arguments.verb {
+    let result = prepare().and_then(|()| perform(arguments));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { exit, error }) => {
+            output::note(&format!("sockrates: {error:#}"));
+            ExitCode::from(exit as u8)
+        }
+    }
+}
+
+/// Sees to it that what this process lacks is an error with a name, and neither a panic nor a signal.
+fn prepare() -> Result<(), Failure> {
+    // A file that may not become longer is then an error of the write.
+    let mut held = SigSet::empty();
+    held.add(Signal::SIGXFSZ);
+    held.thread_block()?;
+    let limit =
+        limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
+    if limit < FEWEST_DESCRIPTORS {
+        let message = format!(
+            "{limit} open files are too few for anything: raise the limit (`ulimit -n`), to {FEWEST_DESCRIPTORS} at least"
+        );
+        return Err(Failure::new(Exit::Environment, message));
+    }
+    Ok(())
+}
+
+/// What a runtime, a server with one worker and the standard streams hold, and a few that were inherited.
+const FEWEST_DESCRIPTORS: u64 = 24;
+
+fn perform(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.verb {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Serve(arguments) => serve::run(&arguments),
@@ -60,12 +94,5 @@ fn main() -> ExitCode {
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Trial(arguments) => trial::run(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { exit, error }) => {
-            output::note(&format!("sockrates: {error:#}"));
-            ExitCode::from(exit as u8)
-        }
     }
 }

@@ -9,7 +9,9 @@ use nix::fcntl::{Flock, FlockArg};
 use sockrates_core::document;
 use sockrates_core::files::{is_unfinished, write_whole};
 use sockrates_core::manifest::RunManifest;
+use sockrates_core::plan::Cell;
 use sockrates_core::record::TrialRecord;
+use sockrates_core::scenario::Workload;
 use sockrates_probe::clock;
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -87,13 +89,17 @@ impl RunFolder {
 
     /// Writes `run.json`: as partial when the run begins, as it is when it ends.
     pub(crate) fn write_manifest(&self, manifest: &RunManifest) -> Result<(), Failure> {
-        write(&self.path.join("run.json"), &document::to_json(manifest))
+        let mut kept = manifest.clone();
+        kept.plan.cells.iter_mut().for_each(redact);
+        write(&self.path.join("run.json"), &document::to_json(&kept))
     }
 
     /// Writes the record of one trial.
     pub(crate) fn write_record(&self, record: &TrialRecord) -> Result<(), Failure> {
         let path = self.path.join("trials").join(record.spec.file_name());
-        write(&path, &document::to_json(record))
+        let mut kept = record.clone();
+        redact(&mut kept.spec.cell);
+        write(&path, &document::to_json(&kept))
     }
 
     /// Points `latest` beside the folder to it.
@@ -108,6 +114,13 @@ impl RunFolder {
                 Exit::Results,
                 format!("point {} to the run", link.display()),
             )
+    }
+}
+
+/// Credentials are for the server that is measured, and not for whoever reads the results.
+fn redact(cell: &mut Cell) {
+    if let Workload::Custom(custom) = &mut cell.workload {
+        custom.redact();
     }
 }
 

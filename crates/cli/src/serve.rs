@@ -5,19 +5,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use sockrates_probe::limits;
 use sockrates_server::faults::{Faults, Padding, Stall, Times};
 use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Exit, Failure, OrExit};
-use crate::output;
+use crate::{numbers, output};
 
 /// Run the target server.
 ///
 /// Prints one JSON line with its addresses when it is ready, and one with its usage when it stops
 /// (on SIGINT or SIGTERM).
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
     /// Where to serve HTTP and WebSocket; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     tcp_listen: SocketAddr,
     /// Worker threads
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::within::<usize>(1..=1024))]
     workers: usize,
     /// Bind the workers to these CPUs in turn, e.g. 1,2,3
     #[arg(long, value_name = "CPUS", value_delimiter = ',')]
@@ -38,13 +38,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     stop_with_stdin: bool,
     /// The largest request head, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().header_bytes, value_parser = numbers::within::<usize>(256..=1 << 24))]
     max_header_bytes: usize,
     /// The largest request body or WebSocket message, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes, value_parser = numbers::within::<usize>(1..=1 << 30))]
     max_message_bytes: usize,
     /// The largest number of connections at a time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = numbers::within::<usize>(1..=1 << 20))]
     max_connections: usize,
     /// Seconds a request head may take
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_read_timeout.as_secs_f64())]
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs_f64())]
     idle_timeout: f64,
     /// Updates or messages a subscriber may be behind before it is disconnected
-    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().subscriber_backlog)]
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().subscriber_backlog, value_parser = numbers::within::<u64>(1..=1 << 32))]
     subscriber_backlog: u64,
     /// Seconds of silence after which a stream of updates says that it is alive
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().keep_alive.as_secs_f64())]
@@ -65,10 +65,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
     events_per_second: f64,
     /// The length of an event's payload
-    #[arg(long, value_name = "BYTES", default_value_t = Publisher::default().payload_bytes)]
+    #[arg(long, value_name = "BYTES", default_value_t = Publisher::default().payload_bytes, value_parser = numbers::within::<u32>(0..=1 << 30))]
     event_bytes: u32,
     /// Draws the events' instants and payloads
-    #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed)]
+    #[arg(long, value_name = "SEED", default_value_t = Publisher::default().seed, value_parser = numbers::within::<u64>(0..=u64::MAX))]
     event_seed: u64,
     #[command(flatten)]
     faults: FaultArguments,
@@ -94,7 +94,7 @@ struct FaultArguments {
     #[arg(long, value_name = "AFTER_MS:FOR_MS")]
     stall: Option<Stall>,
     /// Draws the times of exp:NS
-    #[arg(long, value_name = "SEED", default_value_t = Faults::default().seed)]
+    #[arg(long, value_name = "SEED", default_value_t = Faults::default().seed, value_parser = numbers::within::<u64>(0..=u64::MAX))]
     fault_seed: u64,
 }
 
@@ -121,7 +121,6 @@ pub(crate) fn check_arguments(text: &str) -> Result<Vec<String>, Failure> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    limits::raise_descriptors().or_exit(Exit::Environment, "raise the limit of open files")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -133,12 +132,13 @@ async fn serve(arguments: &Arguments) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let config = config(arguments)?;
+    let stdin_closed = stdin_closed(arguments.stop_with_stdin)?;
     let server = Server::start(&config).map_err(refused)?;
     line(&server.ready())?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = stdin_closed(), if arguments.stop_with_stdin => {}
+        () = stdin_closed, if arguments.stop_with_stdin => {}
     }
     line(&server.stop())
 }
@@ -179,7 +179,7 @@ fn config(arguments: &Arguments) -> Result<Config, Failure> {
     Ok(Config {
         listen: arguments.listen,
         tcp_listen: arguments.tcp_listen,
-        workers: arguments.workers.max(1),
+        workers: arguments.workers,
         cpus: arguments.cpus.clone(),
         allow_remote: arguments.allow_remote,
         limits: Limits {
@@ -206,15 +206,21 @@ fn line(document: &impl serde::Serialize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns when stdin ends. The reading thread is left behind: it ends with the process.
-async fn stdin_closed() {
+/// Begins to read stdin, if that matters; the future is ready when it ends. The thread is left behind: it ends with the process.
+fn stdin_closed(matters: bool) -> Result<impl Future<Output = ()>, Failure> {
     let (closed, wait) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let mut bytes = [0; 64];
-        while matches!(std::io::stdin().read(&mut bytes), Ok(1..)) {}
-        // The receiver is gone only when the server already stops.
-        let _ = closed.send(());
-    });
+    if matters {
+        let read = move || {
+            let mut bytes = [0; 64];
+            while matches!(std::io::stdin().read(&mut bytes), Ok(1..)) {}
+            // The receiver is gone only when the server already stops.
+            let _ = closed.send(());
+        };
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(read)
+            .or_exit(Exit::Environment, "make a thread that watches stdin")?;
+    }
     // A dropped sender says the same.
-    let _ = wait.await;
+    Ok(async { drop(wait.await) })
 }

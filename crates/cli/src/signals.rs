@@ -6,7 +6,8 @@ use nix::sys::signal::{SigSet, Signal};
 use sockrates_probe::process;
 use tokio::sync::watch;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::output;
 
 /// The signals, held back in this thread and in all that it makes from now on. Children begin without that.
 #[derive(Debug)]
@@ -32,15 +33,17 @@ impl Signals {
             let mut first = Some(first);
             while let Ok(signal) = self.0.wait() {
                 let exit = Exit::of_signal(signal);
-                match first.take() {
-                    Some(first) => first(exit),
-                    None => std::process::exit(exit as i32),
-                }
+                let Some(first) = first.take() else {
+                    output::note("sockrates: ended at once, by a second signal");
+                    std::process::exit(exit as i32);
+                };
+                first(exit);
             }
         };
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(wait)?;
+            .spawn(wait)
+            .or_exit(Exit::Environment, "make a thread that waits for signals")?;
         Ok(())
     }
 

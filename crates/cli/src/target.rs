@@ -68,14 +68,25 @@ pub(crate) fn reach(
         }
     }
     let rejection = rejection.expect("a place has an address");
-    let exit = match &rejection {
-        Rejection::Connect {
-            failure: FailureKind::ConnectNoDescriptor | FailureKind::ConnectAddressNotAvailable,
-            ..
-        } => Exit::Environment,
-        _ => Exit::Target,
+    let (exit, remedy) = match &rejection {
+        Rejection::Connect { failure, .. } => match failure {
+            FailureKind::ConnectNoDescriptor => (
+                Exit::Environment,
+                "; raise the limit of open files (`ulimit -n`)",
+            ),
+            FailureKind::ConnectAddressNotAvailable => (
+                Exit::Environment,
+                "; wait a minute until ports are free again, use fewer connections, or widen net.ipv4.ip_local_port_range",
+            ),
+            FailureKind::ConnectTimedOut => (
+                Exit::Target,
+                "; is its queue of connections full, or does it hang?",
+            ),
+            _ => (Exit::Target, ""),
+        },
+        _ => (Exit::Target, ""),
     };
-    Err(Failure::new(exit, rejection))
+    Err(Failure::new(exit, format!("{rejection}{remedy}")))
 }
 
 /// Finds the place that a URL names.

@@ -40,6 +40,8 @@ pub(crate) struct Connection<T> {
     pub(crate) transport: T,
     /// How many exchanges it has left, while they are limited.
     pub(crate) left: u32,
+    /// Whether it has carried a right reply.
+    pub(crate) has_answered: bool,
     /// Whether its first reply is still to come, and when that begins is of interest: since when, and whether the
     /// connection was opened ahead of the load.
     pub(crate) fresh: Option<(u64, bool)>,
@@ -132,6 +134,7 @@ where
             began_ns: None,
         };
         connection.transport.exchange(request, &mut reply).await?;
+        connection.has_answered = true;
         let began_ns = reply.began_ns;
         drop(reply);
         let completed_ns = self.shared.environment.now_ns();
@@ -197,6 +200,7 @@ where
         self.connection = Some(Connection {
             transport,
             left: self.shared.exchanges.0,
+            has_answered: false,
             fresh: self.shared.is_foreign.then_some((usable_ns, false)),
         });
         Ok((connected_ns, usable_ns))
@@ -215,8 +219,12 @@ where
     }
 
     async fn fail(&mut self, due: Due, kind: FailureKind) {
+        // Accepted and sent away again is refused.
+        let is_cut = matches!(kind, FailureKind::PeerClosed | FailureKind::ConnectionReset);
+        let is_new = matches!(&self.connection, Some(connection) if !connection.has_answered);
+        let is_turned_away =
+            self.is_connecting || kind == FailureKind::HandshakeRefused || is_cut && is_new;
         self.drop_connection();
-        let is_turned_away = self.is_connecting || kind == FailureKind::HandshakeRefused;
         {
             let mut recorder = self.shared.recorder.borrow_mut();
             recorder.failed(due.intended_ns, kind);

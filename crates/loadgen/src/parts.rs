@@ -88,6 +88,7 @@ where
             let transport = T::handshake(stream, &peer).await?;
             let usable_ns = environment.now_ns();
             let connection = Connection {
+                has_answered: false,
                 transport,
                 left: Exchanges::UNLIMITED.0,
                 fresh: is_foreign.then_some((usable_ns, true)),

@@ -166,7 +166,7 @@ impl Try<'_> {
             tokio::select! {
                 biased;
                 result = self.exchange::<T>(heard, only_opens) => result,
-                _ = timer.until(deadline_ns) => Err(FailureKind::TimedOut),
+                _ = timer.until(deadline_ns) => Err(heard.timed_out()),
             }
         })
     }
@@ -180,6 +180,7 @@ impl Try<'_> {
             stream: self.dialer.dial(0).await?,
             heard: heard.clone(),
         };
+        heard.connect();
         let mut transport = T::handshake(stream, &self.peer).await?;
         heard.pass();
         if only_opens {
@@ -210,6 +211,7 @@ struct Heard(Rc<std::cell::RefCell<What>>);
 #[derive(Clone, Default)]
 struct What {
     bytes: Vec<u8>,
+    is_connected: bool,
     /// Whether the handshake is over.
     is_open: bool,
     /// Whether the exchange is, and only closing is left.
@@ -217,6 +219,18 @@ struct What {
 }
 
 impl Heard {
+    fn connect(&self) {
+        self.0.borrow_mut().is_connected = true;
+    }
+
+    fn timed_out(&self) -> FailureKind {
+        if self.0.borrow().is_connected {
+            FailureKind::TimedOut
+        } else {
+            FailureKind::ConnectTimedOut
+        }
+    }
+
     fn pass(&self) {
         self.0.borrow_mut().is_open = true;
     }

@@ -202,6 +202,16 @@ impl Recorder {
         )
     }
 
+    /// Returns how many replies have come so far, right and wrong ones.
+    pub(crate) fn replies(&self) -> u64 {
+        let wrong = |tally: &Tally| {
+            let kinds = FailureKind::ALL.iter().filter(|kind| kind.is_answer());
+            kinds.map(|kind| tally.failed[*kind as usize]).sum::<u64>()
+        };
+        let (warm_up, window) = (&self.warm_up, &self.window);
+        warm_up.verified + window.verified + wrong(warm_up) + wrong(window)
+    }
+
     /// Records that an operation of an open load was noticed, where nobody waits for its reply.
     pub(crate) fn noticed(&mut self, due: Due) {
         if self.is_in_window(due.intended_ns) {

@@ -16,7 +16,9 @@ pub(crate) struct Watch<'a> {
     drain_ns: u64,
     /// What had ended at the last look, well and otherwise.
     ended: (u64, u64),
-    /// The look at which something had ended last, or nothing was open.
+    /// How many replies had come at the last look.
+    replies: u64,
+    /// The look at which something had been answered last, or there was nothing to answer.
     heard_ns: u64,
     pub(crate) silence: Option<Silence>,
 }
@@ -29,6 +31,7 @@ impl<'a> Watch<'a> {
             span,
             drain_ns,
             ended: (0, 0),
+            replies: 0,
             heard_ns: span.start_ns,
             silence: None,
         }
@@ -43,8 +46,11 @@ impl<'a> Watch<'a> {
     pub(crate) fn look<E: Environment>(&mut self, shared: &Shared<E>, now_ns: u64) {
         let (verified, failed) = shared.recorder.borrow().ended();
         let before = std::mem::replace(&mut self.ended, (verified, failed));
-        let is_open = shared.agenda.issued().total() > verified + failed;
-        if before != self.ended || !is_open {
+        let replies = shared.recorder.borrow().replies();
+        let has_answered = std::mem::replace(&mut self.replies, replies) != replies;
+        // Who is turned away is silence, too, though nothing is open meanwhile.
+        let is_idle = before == self.ended && shared.agenda.issued().total() == verified + failed;
+        if has_answered || is_idle {
             self.heard_ns = now_ns;
         }
         let silent_ns = now_ns.saturating_sub(self.heard_ns);

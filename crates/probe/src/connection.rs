@@ -177,7 +177,7 @@ mod tests {
         let (near, far) = pair();
         assert!(!has_unsent(near.as_fd()).unwrap());
         near.set_nonblocking(true).unwrap();
-        let full = (0..1000).any(|_| (&near).write(&[0; 1 << 16]).is_err());
+        let full = (0..4000).any(|_| (&near).write(&[0; 1 << 14]).is_err());
         assert!(full && has_unsent(near.as_fd()).unwrap());
         drop(far);
     }

@@ -49,3 +49,34 @@ fn raise_loopback() -> io::Result<()> {
     reason = "both flags lie in the low 16 bits"
 )]
 const UP_AND_RUNNING: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    /// A namespace is a thread's, so that other tests keep theirs. Without the permission there is nothing to test.
+    #[test]
+    fn a_fresh_network_has_free_ports_and_a_loopback_interface_that_is_up() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let test = move || {
+            if let Err(error) = super::enter() {
+                // A process with several threads makes no user namespace.
+                assert!(matches!(
+                    error.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+                ));
+                return;
+            }
+            let own = TcpListener::bind(address).unwrap();
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a bare connection is the subject"
+            )]
+            let client = TcpStream::connect(address).unwrap();
+            assert_eq!(own.accept().unwrap().1, client.local_addr().unwrap());
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+}

@@ -8,6 +8,7 @@ mod select;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use sockrates_core::custom::{REDACTED, is_secret};
 use sockrates_core::document::Document;
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
@@ -30,12 +31,13 @@ use crate::report;
 use crate::results::RunFolder;
 use crate::signals::{Signals, Stop};
 use crate::target::Place;
-use crate::{serve, target};
+use crate::{numbers, serve, target};
 
 /// Measure a profile, a scenario or a scenario file, and write a report.
 ///
 /// Without a name, the profile `quick`. `sockrates list` shows what there is.
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch on the command line"
@@ -56,13 +58,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     results: PathBuf,
     /// How often each cell is measured (default: the profile's; 8 for a scenario)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = numbers::within::<u32>(1..=1000))]
     blocks: Option<u32>,
     /// Measure only these lanes, separated by commas
     #[arg(long, value_name = "LANES", value_delimiter = ',')]
     lanes: Vec<String>,
     /// Draws order, arrivals and payloads (default: from the time of day)
-    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    #[arg(long, value_name = "SEED", value_parser = numbers::seed())]
     seed: Option<u64>,
     /// Measure this server, which is running already, instead of fresh ones: http://HOST:PORT of any server that does
     /// what docs/TARGET.md says
@@ -446,16 +448,19 @@ fn manifest(folder: &RunFolder, order: &Order, started_unix_ms: u64) -> RunManif
     }
 }
 
-/// The command as typed, but for the program's path and for credentials.
+/// The command as typed, but for the program's path and for what headers keep secret.
 pub(crate) fn command_line() -> String {
     let arguments = std::env::args().skip(1).map(|argument| {
-        let secret = ["authorization:", "cookie:"].iter().find_map(|name| {
+        // `Name: value`, `-HName: value` or `--header=Name: value`.
+        let Some((before, _)) = argument.split_once(':') else {
+            return argument;
+        };
+        let name = before.rsplit('=').next().unwrap_or(before);
+        if is_secret(name) && !argument.contains("://") {
+            format!("{before}: {REDACTED}")
+        } else {
             argument
-                .to_ascii_lowercase()
-                .find(name)
-                .map(|at| at + name.len())
-        });
-        secret.map_or(argument.clone(), |end| format!("{} …", &argument[..end]))
+        }
     });
     std::iter::once("sockrates".to_owned())
         .chain(arguments)

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
-use sockrates_core::plan::{Target, TrialSpec};
+use sockrates_core::plan::{Cell, Target, TrialSpec};
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
+use sockrates_core::scenario::Workload;
 use sockrates_probe::{clock, cpu};
 use sockrates_report::Dataset;
 
@@ -35,6 +36,13 @@ pub(super) fn open(
     }
     check_surroundings(&manifest)?;
     check_descriptors(&manifest.plan)?;
+    if manifest.plan.cells.iter().any(lacks_a_secret) {
+        let message = format!(
+            "{} was measured with credentials, which are not kept: measure the whole anew",
+            path.display()
+        );
+        return Err(Failure::new(Exit::Usage, message));
+    }
     if let Some(running) = &manifest.running {
         let place = Place::of_running(running, allowed_targets)?;
         find_running(&place, &manifest.plan)?;
@@ -54,6 +62,10 @@ pub(super) fn open(
         failed,
     };
     Ok((run, trials))
+}
+
+fn lacks_a_secret(cell: &Cell) -> bool {
+    matches!(&cell.workload, Workload::Custom(custom) if custom.is_redacted())
 }
 
 /// Half a run from elsewhere, or by another build, would be two half experiments.

@@ -9,12 +9,15 @@ use sockrates_core::scenario::Wait;
 use sockrates_core::threshold::Threshold;
 use sockrates_core::units;
 
+use crate::numbers;
+
 /// Measure any server, once and honestly.
 ///
 /// Response times count from the instant an operation was due; times with and without opening a connection stand side by
 /// side; every reply is checked; and the last line says how far to trust it all. docs/RUN.md explains, with a table for
 /// those who come from wrk, wrk2, oha, hey or k6.
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct Arguments {
     /// Where and what: http://HOST:PORT/PATH, or ws://HOST:PORT/PATH for a WebSocket
     #[arg(value_name = "URL")]
@@ -29,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(super) save_scenario: Option<PathBuf>,
     /// Draws arrivals, messages and masks (default: from the time of day)
-    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    #[arg(long, value_name = "SEED", value_parser = numbers::seed())]
     pub(super) seed: Option<u64>,
     #[command(flatten)]
     pub(super) load: LoadArguments,
@@ -69,7 +72,7 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::parse_time_ms)]
     pub(super) ramp: u32,
     /// Client threads, each on a CPU of its own [default: half of the CPUs]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, value_name = "N", value_parser = numbers::within::<u32>(1..=1024))]
     pub(super) threads: Option<u32>,
     /// Whether a connection serves one operation or all
     #[arg(long, value_name = "LIFECYCLE", default_value = "persistent")]
@@ -84,7 +87,7 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "HOW", default_value = "blocking")]
     pub(super) wait: WaitArgument,
     /// Measure so many times, one after the other
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", value_parser = numbers::within::<u32>(1..=100))]
     pub(super) repeat: Option<u32>,
 }
 
@@ -131,7 +134,7 @@ pub(super) struct WebSocketArguments {
     )]
     pub(super) message: Option<String>,
     /// Send messages of so many random bytes, from 8 on each different from the last [default: 64]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    #[arg(long, value_name = "BYTES", value_parser = numbers::within::<u32>(0..=1 << 20))]
     pub(super) message_size: Option<u32>,
     /// Send binary messages instead of text
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::plan::{Target, TrialSpec};
-use sockrates_core::record::TrialRecord;
+use sockrates_core::record::{Measurement, TrialRecord};
 use sockrates_loadgen::preflight::{self, Rejection};
 
 use super::order::Order;
@@ -25,7 +25,7 @@ pub(super) fn lost(order: &Order, target: &Target, records: &[TrialRecord]) -> O
         FailureKind::TimedOut,
     ];
     let failed = |kind| measured.operations.failed.contains_key(kind);
-    if !of_connection.iter().any(failed) {
+    if !of_connection.iter().any(failed) && !ends_badly(measured) {
         return None;
     }
     let mut spec = first_trial(order, target);
@@ -43,8 +43,19 @@ pub(super) fn lost(order: &Order, target: &Target, records: &[TrialRecord]) -> O
         }) => Some(format!(
             "the server at {address} answers no longer ({failure}); what it answered until then is told"
         )),
+        // A few wrong answers among right ones are failures; nothing else from some instant on is a server that broke.
+        Err(rejection) if ends_badly(measured) => Some(format!(
+            "the server answers well no longer: {rejection}; what it answered until then is told"
+        )),
         _ => None,
     }
+}
+
+/// Returns whether there were failures, and nothing was verified in the last quarter of the load.
+fn ends_badly(measured: &Measurement) -> bool {
+    let slices = &measured.slices.histograms;
+    let last = &slices[slices.len() - slices.len().div_ceil(4)..];
+    measured.operations.failed_total() > 0 && last.iter().all(|slice| slice.count() == 0)
 }
 
 /// How long a server may take to show that it is there.

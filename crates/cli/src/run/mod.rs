@@ -132,7 +132,11 @@ fn write(arguments: &Arguments, single: &Single, result: &RunResult) -> Result<(
     match &flags.output {
         None => output::result(&String::from_utf8_lossy(&contents)),
         Some(path) => {
-            save(path, &contents)?;
+            if let Err(failure) = save(path, &contents) {
+                // What was measured is not lost for want of a file.
+                output::result(&String::from_utf8_lossy(&contents));
+                return Err(failure);
+            }
             if !flags.quiet {
                 output::note(&text);
             }

@@ -12,7 +12,7 @@ use sockrates_probe::clock;
 use sockrates_probe::timer::TimerFd;
 use tokio::sync::oneshot;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, OrExit};
 use crate::orchestrate;
 use crate::signals::Stop;
 
@@ -81,7 +81,8 @@ fn start(spec: TrialSpec, live: &Arc<Live>) -> Result<oneshot::Receiver<TrialRec
     };
     std::thread::Builder::new()
         .name("load".to_owned())
-        .spawn(work)?;
+        .spawn(work)
+        .or_exit(Exit::Environment, "make the load's thread")?;
     Ok(receive)
 }
 

@@ -5,6 +5,11 @@ use std::process::Output;
 
 use serde_json::Value;
 
+use sockrates_core::document::Document;
+use sockrates_core::manifest::RunManifest;
+use sockrates_core::record::TrialRecord;
+use sockrates_core::summary::Summary;
+
 use crate::support::{SHORT, json, only_run, scenario, sockrates, stderr};
 
 const LANES: [&str; 7] = [
@@ -17,8 +22,9 @@ const LANES: [&str; 7] = [
     "http1-persistent@hyper",
 ];
 
-fn schema(name: &str) -> Value {
-    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../core/schema/{name}.v4.json")))
+fn schema<D: Document>() -> Value {
+    let name = format!("../core/schema/{}.v{}.json", D::KIND, D::VERSION);
+    json(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
 }
 
 #[test]
@@ -56,9 +62,9 @@ fn a_short_bench_yields_every_file_of_the_contract() {
 
     let manifest = json(&run.join("run.json"));
     assert_eq!(manifest["status"], "complete");
-    assert!(jsonschema::is_valid(&schema("run-manifest"), &manifest));
-    assert!(jsonschema::is_valid(&schema("summary"), &summary));
-    let record_schema = schema("trial-record");
+    assert!(jsonschema::is_valid(&schema::<RunManifest>(), &manifest));
+    assert!(jsonschema::is_valid(&schema::<Summary>(), &summary));
+    let record_schema = schema::<TrialRecord>();
     let records = std::fs::read_dir(run.join("trials")).unwrap();
     let records: Vec<_> = records.map(|entry| json(&entry.unwrap().path())).collect();
     // Each lane and the null lane twice; more when something disturbed the machine.

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod check;
 mod compare;
+mod dependencies;
 mod disturbance;
 mod interruption;
 mod run;

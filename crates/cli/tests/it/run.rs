@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -482,7 +484,7 @@ fn credentials_are_not_kept() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        !text.contains("secret") && text.contains("Authorization: …"),
+        !text.contains("secret") && text.contains("Authorization: (not kept)"),
         "{text}"
     );
 }
@@ -761,4 +763,86 @@ fn a_baseline_tells_what_became_worse() {
         .unwrap();
     assert_eq!(few.status.code(), Some(2));
     assert!(stderr(&few).contains("--repeat 4"), "{}", stderr(&few));
+}
+
+#[test]
+fn credentials_are_in_no_file_of_a_comparison() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let output = run(&[
+        &server.http("/echo"),
+        "-H",
+        "X-Api-Token: topsecret",
+        "-b",
+        "hello",
+        "--expect-echo",
+        "-c",
+        "1",
+        "-w",
+        "50ms",
+        "-d",
+        "100ms",
+        "--repeat",
+        "2",
+        "--compare-lifecycles",
+        "--results",
+        results.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = only_run(&results);
+    let mut files = 0;
+    for part in ["", "trials"] {
+        for entry in std::fs::read_dir(run.join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                files += 1;
+                let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+                assert!(!text.contains("topsecret"), "{}", path.display());
+            }
+        }
+    }
+    assert!(files > 8, "{files}");
+    let manifest = std::fs::read_to_string(run.join("run.json")).unwrap();
+    assert!(manifest.contains("X-Api-Token: (not kept)"), "{manifest}");
+}
+
+/// A server that answers the first requests well, and all others with an error: from some instant on nothing is right any
+/// more, though it is there and answers.
+#[test]
+fn a_server_that_answers_well_no_longer_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let answered = Arc::new(AtomicU32::new(0));
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answered = Arc::clone(&answered);
+            std::thread::spawn(move || {
+                let mut stream = stream;
+                let mut request = [0; 1024];
+                while matches!(stream.read(&mut request), Ok(1..)) {
+                    let status = match answered.fetch_add(1, Ordering::Relaxed) {
+                        ..200 => "200 OK",
+                        _ => "500 Broken",
+                    };
+                    let reply = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                    if stream.write_all(reply.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let output = run(&[
+        &url, "-c", "2", "-r", "500", "-d", "2s", "-w", "0", "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("answers well no longer"),
+        "{}",
+        stderr(&output)
+    );
+    let result = document(&output);
+    balances(&result);
+    assert!(result["operations"]["verified"].as_u64() > Some(100));
 }

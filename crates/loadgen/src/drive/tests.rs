@@ -160,6 +160,7 @@ fn play_from(
             current: Step::default(),
         },
         connection: (!opens).then_some(Connection {
+            has_answered: false,
             transport: Scripted { world },
             left: Exchanges::UNLIMITED.0,
             fresh: None,

@@ -162,6 +162,7 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
         global: 0,
         workload: Poller::new(follower, patience, &peer).unwrap(),
         connection: Some(Connection {
+            has_answered: false,
             transport: connection,
             left: Exchanges::UNLIMITED.0,
             fresh: None,

@@ -82,6 +82,9 @@ pub enum Refusal {
     /// Another status than 101.
     #[error("the answer has status {0} instead of 101")]
     Status(u16),
+    /// HTTP/1.0, which knows no upgrade.
+    #[error("the answer is HTTP/1.0, which knows no upgrade")]
+    Version,
     /// No `Upgrade: websocket`.
     #[error("the answer lacks `Upgrade: websocket`")]
     NoUpgrade,
@@ -156,6 +159,7 @@ pub(crate) fn check(
     let headers = &*response.headers;
     let subprotocol = opening.subprotocol.as_ref().map(String::as_bytes);
     let rules = [
+        (response.version == Some(1), Refusal::Version),
         (
             has_token(headers, "upgrade", "websocket"),
             Refusal::NoUpgrade,
@@ -229,6 +233,7 @@ mod tests {
     fn any_other_answer_is_refused_with_its_reason() {
         for (from, to, refusal) in [
             ("101 Switching Protocols", "200 OK", Refusal::Status(200)),
+            ("HTTP/1.1 101", "HTTP/1.0 101", Refusal::Version),
             ("Upgrade: WebSocket", "Upgrade: h2c", Refusal::NoUpgrade),
             ("keep-alive, Upgrade", "keep-alive", Refusal::NoConnection),
             ("s3pP", "S3pP", Refusal::WrongAccept),
