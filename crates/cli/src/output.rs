@@ -13,16 +13,23 @@ use crate::exit::{Exit, Failure, OrExit};
 /// Prints a result. A reader that went away (a closed pipe) is no error; a result that cannot be written for another reason
 /// ends the program.
 pub(crate) fn result(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(harmless::printable(text).as_bytes())
-        .and_then(|()| stdout.flush());
-    if let Err(error) = written
+    if let Err(error) = print(text)
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         note(&format!("sockrates: write the result: {error}"));
         std::process::exit(Exit::Results as i32);
     }
+}
+
+/// Prints what had a better place that failed; whoever calls this tells of that.
+pub(crate) fn result_anyway(text: &str) {
+    let _ = print(text);
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(harmless::printable(text).as_bytes())?;
+    stdout.flush()
 }
 
 /// Prints a line that is not a result. Without a stderr there is nobody to tell.

@@ -71,7 +71,8 @@ impl RunFolder {
 
     /// Removes what a process left that was killed while it wrote.
     pub(crate) fn sweep(&self) -> Result<(), Failure> {
-        for folder in [self.path.clone(), self.path.join("trials")] {
+        for part in ["", "trials", "charts"] {
+            let folder = self.path.join(part);
             let sweeping = || format!("remove unfinished files from {}", folder.display());
             let entries = match std::fs::read_dir(&folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,

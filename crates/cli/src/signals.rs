@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
+use sockrates_core::files;
 use sockrates_probe::process;
 use tokio::sync::watch;
 
@@ -35,6 +36,7 @@ impl Signals {
                 let exit = Exit::of_signal(signal);
                 let Some(first) = first.take() else {
                     output::note("sockrates: ended at once, by a second signal");
+                    files::stop_writing();
                     std::process::exit(exit as i32);
                 };
                 first(exit);

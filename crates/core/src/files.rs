@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 /// A JSON document is smaller: the record of the longest trial has less than 1 MiB.
 pub const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
@@ -71,6 +74,8 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// As [`write_whole`], but whatever is at `path` is replaced, links and devices included: for folders that may come from
 /// elsewhere.
 pub fn replace_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // Nothing panics while it holds this, and what is guarded is not in memory.
+    let _writing = WRITING.read().unwrap_or_else(PoisonError::into_inner);
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
     let name = path
@@ -87,6 +92,23 @@ pub fn replace_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     // Without this the rename itself may not survive a power cut.
     File::open(folder)?.sync_all()
+}
+
+/// Held while a file is written.
+static WRITING: RwLock<()> = RwLock::new(());
+
+/// Waits until no file is being written, and lets none be begun any more: for a process that is about to end. Returns whether
+/// that came about within a second; a disk may hang.
+pub fn stop_writing() -> bool {
+    for _ in 0..100 {
+        if let Ok(held) = WRITING.try_write() {
+            // Until the process ends.
+            std::mem::forget(held);
+            return true;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 /// The end of the names of files that are being written.

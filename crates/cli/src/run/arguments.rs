@@ -53,7 +53,7 @@ pub(super) struct LoadArguments {
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = units::parse_count)]
     pub(super) connections: u32,
     /// How long operations are started that count: 30s, 2m, 500ms; a bare number is seconds [default: 10s]
-    #[arg(short, long, value_name = "TIME", value_parser = units::parse_time_ms)]
+    #[arg(short, long, value_name = "TIME", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
     pub(super) duration: Option<u32>,
     /// End after so many operations, counted from the first: 500, 10k
     #[arg(short = 'n', long, visible_alias = "requests", value_name = "N", value_parser = units::parse_count)]
@@ -66,10 +66,10 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "HOW", default_value = "poisson", requires = "rate")]
     pub(super) arrivals: Arrivals,
     /// Load ahead of what counts [default: 1s; none with --operations]
-    #[arg(short, long, value_name = "TIME", value_parser = units::parse_time_ms)]
+    #[arg(short, long, value_name = "TIME", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
     pub(super) warmup: Option<u32>,
     /// Let the load rise from nothing for so long, ahead of the warm-up
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::parse_time_ms)]
+    #[arg(long, value_name = "TIME", default_value = "0", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
     pub(super) ramp: u32,
     /// Client threads, each on a CPU of its own [default: half of the CPUs]
     #[arg(short, long, value_name = "N", value_parser = numbers::within::<u32>(1..=1024))]
@@ -81,7 +81,7 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "LANE", conflicts_with = "lifecycle")]
     pub(super) lane: Option<Lane>,
     /// When an operation has taken so long, it has failed; open ones are waited for as long at the end, up to 10s
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::parse_time_ms)]
+    #[arg(long, value_name = "TIME", default_value = "5s", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
     pub(super) timeout: u32,
     /// How the client waits: asleep, or spinning on its CPUs to be more punctual
     #[arg(long, value_name = "HOW", default_value = "blocking")]

@@ -134,7 +134,7 @@ fn write(arguments: &Arguments, single: &Single, result: &RunResult) -> Result<(
         Some(path) => {
             if let Err(failure) = save(path, &contents) {
                 // What was measured is not lost for want of a file.
-                output::result(&String::from_utf8_lossy(&contents));
+                output::result_anyway(&String::from_utf8_lossy(&contents));
                 return Err(failure);
             }
             if !flags.quiet {
