@@ -62,6 +62,35 @@ against-wrk *arguments: build
 foreign-targets: build
     scripts/foreign-targets
 
+# Inject every fault of docs/FAULTS.md and hold the program to what is documented (--quick: those under 3 seconds)
+faults *arguments: build
+    scripts/faults {{arguments}}
+
+# Run the Autobahn test suite against the server and both WebSocket clients
+autobahn *arguments: build
+    cargo build --release --locked -p sockrates-loadgen --example autobahn
+    scripts/autobahn {{arguments}}
+
+# Measure beside slow clients and floods: nobody else's requests fail, and all attackers are shed (--quick: seconds)
+under-attack *arguments: build
+    scripts/under-attack {{arguments}}
+
+# Measure for long and watch memory, descriptors and drift: just soak 3m
+soak *arguments="30m": build
+    scripts/soak {{arguments}}
+
+# Compare with wrk and h2load, known delays, real clients and real servers
+cross-check *arguments: build
+    scripts/cross-check {{arguments}}
+
+# Check licences, sources and doubled versions of all dependencies
+deny:
+    scripts/deny
+
+# Fuzz a parser: just fuzz http_response (needs cargo-fuzz and a nightly toolchain)
+fuzz target seconds="600":
+    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -rss_limit_mb=1024 -timeout=10
+
 # Count the server's instructions for one delivered copy of an event or message
 delivery-cost: build
     scripts/delivery-cost
