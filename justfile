@@ -87,9 +87,10 @@ cross-check *arguments: build
 deny:
     scripts/deny
 
-# Fuzz a parser: just fuzz http_response (needs cargo-fuzz and a nightly toolchain)
+# Fuzz one parser for ten minutes (needs a nightly toolchain and `cargo install cargo-fuzz --locked`): just fuzz websocket
 fuzz target seconds="600":
-    cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}} -rss_limit_mb=1024 -timeout=10
+    mkdir -p fuzz/target/corpus/{{target}}
+    cargo +nightly fuzz run {{target}} fuzz/target/corpus/{{target}} fuzz/corpus/{{target}} -- -max_total_time={{seconds}} -rss_limit_mb=1024 -timeout=10
 
 # Count the server's instructions for one delivered copy of an event or message
 delivery-cost: build

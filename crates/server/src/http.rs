@@ -21,7 +21,7 @@ use crate::room::Member;
 use crate::stream::Watched;
 use crate::subscription::Subscriber;
 use crate::worker::{Worker, count};
-use crate::{duplex, endpoints, handshake, room, session, subscribe, updates};
+use crate::{duplex, endpoints, framing, handshake, room, session, subscribe, updates};
 
 /// What all requests of one connection have in common.
 struct Exchange {
@@ -101,6 +101,7 @@ impl Exchange {
     }
 
     async fn route(&self, request: Request<Incoming>) -> Result<Reply, Refusal> {
+        framing::check(&request)?;
         let (path, method) = (request.uri().path(), request.method());
         let allowed = allowed(path).ok_or(Refusal::Unknown("no such path\n"))?;
         if method.as_str() != allowed {

@@ -20,6 +20,7 @@ mod error;
 mod events;
 pub mod faults;
 mod floor;
+mod framing;
 mod game;
 mod handshake;
 mod http;

@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     Unknown(&'static str),
     /// Another method is needed.
     Method(&'static str),
+    /// Others may read the request otherwise than this server does.
+    Ambiguous(&'static str),
     /// The request says nothing sensible.
     Malformed(&'static str),
     /// The query does not say what to publish.
@@ -89,7 +91,7 @@ impl Refusal {
             }
             Self::Unknown(what) => (StatusCode::NOT_FOUND, *what),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "wrong method, see Allow\n"),
-            Self::Malformed(what) | Self::Senseless { what, .. } => {
+            Self::Malformed(what) | Self::Ambiguous(what) | Self::Senseless { what, .. } => {
                 (StatusCode::BAD_REQUEST, *what)
             }
             Self::Missed { .. } => (StatusCode::GONE, "the history does not reach back so far\n"),
@@ -113,7 +115,7 @@ impl Refusal {
         let fixed = |name, value| (name, HeaderValue::from_static(value));
         match self {
             Self::Method(allowed) => vec![fixed(header::ALLOW, *allowed)],
-            Self::TooLong => vec![fixed(header::CONNECTION, "close")],
+            Self::TooLong | Self::Ambiguous(_) => vec![fixed(header::CONNECTION, "close")],
             Self::UpgradeNeeded => vec![
                 fixed(header::CONNECTION, "upgrade"),
                 fixed(header::UPGRADE, "websocket"),

@@ -159,3 +159,47 @@ fn broken_requests_are_refused_and_end_the_connection() {
         client.expect_end();
     }
 }
+
+/// What two readers of the same bytes could understand differently is refused, and whatever follows is not read.
+#[test]
+fn requests_that_could_be_smuggled_end_the_connection() {
+    let server = server();
+    let echo = |headers: &str, body: &str| format!("POST /echo HTTP/1.1\r\n{headers}\r\n{body}");
+    let empty = "0\r\n\r\n";
+    for request in [
+        echo(
+            "Host: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+            "ab",
+        ),
+        echo("Host: h\r\nContent-Length: 1, 1\r\n", "a"),
+        echo("Host: h\r\nContent-Length: +1\r\n", "a"),
+        echo(
+            "Host: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            empty,
+        ),
+        echo("Host: h\r\nTransfer-Encoding: chunked, chunked\r\n", empty),
+        echo("Host: h\r\nTransfer-Encoding: gzip, chunked\r\n", empty),
+        echo("Host: h\r\nTransfer-Encoding: identity\r\n", ""),
+        echo("Host: h\r\nTransfer-Encoding: xchunked\r\n", empty),
+        echo("Host : h\r\n", ""),
+        echo("Host: h\r\nA: b\r\n c\r\n", ""),
+        echo("", ""),
+        echo("Host: a\r\nHost: b\r\n", ""),
+        echo("Host: a b\r\n", ""),
+        echo("Host: a@b\r\n", ""),
+    ] {
+        let mut client = Client::http(&server);
+        client.send(&request);
+        client.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.reply().status, 400, "{request}");
+        client.expect_drop();
+    }
+    // A length beside a coding: the coding counts, and nothing after it does.
+    let mut client = Client::http(&server);
+    let both = "Host: h\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n";
+    client.send(echo(both, empty));
+    client.send("GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.reply().status, 200);
+    client.expect_drop();
+    assert_eq!(server.stop().operations, 1);
+}

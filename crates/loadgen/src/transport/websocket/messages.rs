@@ -162,3 +162,107 @@ fn is_masked(frame: &mut Frame<'_>) -> bool {
     frame.fmt_head(&mut head);
     head[1] & 0x80 != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use sockrates_core::failure::FailureKind;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// Returns what comes of a server's bytes, up to the first failure: messages, and what was answered.
+    fn heard(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>, FailureKind) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut server, client) = duplex(1 << 20);
+            server.write_all(bytes).await.unwrap();
+            server.shutdown().await.unwrap();
+            let mut messages = Messages::new(client);
+            let mut all = Vec::new();
+            let end = loop {
+                match messages.next().await {
+                    Ok(Heard::Message(_, payload)) => all.push(payload.to_vec()),
+                    Ok(Heard::Control(answer)) => {
+                        if let Err(kind) = messages.answer(answer).await {
+                            break kind;
+                        }
+                    }
+                    Err(kind) => break kind,
+                }
+            };
+            drop(messages);
+            let mut answered = Vec::new();
+            server.read_to_end(&mut answered).await.unwrap();
+            (all, answered, end)
+        })
+    }
+
+    #[test]
+    fn fragments_and_control_frames_in_between_make_one_message() {
+        let bytes = b"\x01\x02he\x89\x01p\x00\x01l\x8a\x00\x80\x02lo\x82\x01x\x88\x02\x03\xe8";
+        let (messages, answered, end) = heard(bytes);
+        assert_eq!(messages, [&b"hello"[..], b"x"]);
+        // A pong with the ping's byte and a Close with the same code, masked.
+        let key = super::super::CONTROL_KEY;
+        let masked = |head: [u8; 2], payload: &[u8]| {
+            let hidden = payload.iter().zip(key).map(|(byte, key)| byte ^ key);
+            [&head[..], &key, &hidden.collect::<Vec<_>>()].concat()
+        };
+        let expected = [
+            masked([0x8a, 0x81], b"p"),
+            masked([0x88, 0x82], b"\x03\xe8"),
+        ]
+        .concat();
+        assert_eq!(answered, expected);
+        assert_eq!(end, FailureKind::PeerClosed);
+    }
+
+    #[test]
+    fn what_breaks_the_rules_is_a_protocol_error() {
+        for bytes in [
+            &b"\x81\x82\0\0\0\0hi"[..],    // masked by a server
+            b"\xc1\x02hi",                 // a reserved bit
+            b"\x83\x00",                   // a reserved opcode
+            b"\x80\x02hi",                 // goes on with nothing
+            b"\x01\x02he\x01\x02he",       // begins anew in the middle
+            b"\x01\x02he\x81\x02he",       // the same, with a whole message
+            b"\x09\x00",                   // a fragmented ping
+            b"\x88\x01\x03",               // half a close code
+            b"\x88\x03\x03\xe8\xff",       // a reason that is not UTF-8
+            b"\x81\x01\xff",               // text that is not UTF-8
+            b"\x01\x01\xff",               // the same, before the text is complete
+            b"\x01\x01\xc3\x80\x00",       // half a character at the end
+            b"\x82\x7f\x80\0\0\0\0\0\0\0", // 2^63 bytes
+            b"\x82\x7f\0\0\0\0\x10\0\0\0", // 256 MiB
+        ] {
+            let (messages, _, end) = heard(bytes);
+            assert!(messages.is_empty(), "{bytes:x?}");
+            assert_eq!(end, FailureKind::Protocol, "{bytes:x?}");
+        }
+        for opcode in [0x88, 0x89, 0x8a] {
+            let long = [&[opcode, 0x7e, 0, 126][..], &[b'x'; 126]].concat();
+            assert_eq!(heard(&long).2, FailureKind::Protocol, "{opcode:x}");
+        }
+        let endless = [&b"\x02\x00"[..], &b"\x00\x00".repeat(1 << 17)].concat();
+        assert_eq!(heard(&endless).2, FailureKind::Protocol);
+    }
+
+    #[test]
+    fn a_close_with_a_code_that_nobody_may_send_is_reproached() {
+        for (code, answer) in [
+            (1000u16, 1000u16),
+            (4999, 4999),
+            (1005, 1002),
+            (999, 1002),
+            (2999, 1002),
+        ] {
+            let [high, low] = code.to_be_bytes();
+            let (_, answered, _) = heard(&[0x88, 2, high, low]);
+            let key = super::super::CONTROL_KEY;
+            let said = [answered[6] ^ key[0], answered[7] ^ key[1]];
+            assert_eq!(u16::from_be_bytes(said), answer, "{code}");
+        }
+    }
+}
