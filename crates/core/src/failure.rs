@@ -85,13 +85,13 @@ impl FailureKind {
         Self::Io,
     ];
 
-    /// Returns whether the peer said something, if nothing right.
-    pub const fn is_answer(self) -> bool {
-        matches!(
-            self,
-            Self::HandshakeRefused | Self::Protocol | Self::BadStatus | Self::WrongPayload
-        )
-    }
+    /// Those in which the peer said something, if nothing right.
+    pub const ANSWERS: [Self; 4] = [
+        Self::HandshakeRefused,
+        Self::Protocol,
+        Self::BadStatus,
+        Self::WrongPayload,
+    ];
 
     /// Names an error of `read` or `write` on an open connection.
     pub fn of_io(error: &std::io::Error) -> Self {

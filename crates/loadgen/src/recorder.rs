@@ -205,8 +205,8 @@ impl Recorder {
     /// Returns how many replies have come so far, right and wrong ones.
     pub(crate) fn replies(&self) -> u64 {
         let wrong = |tally: &Tally| {
-            let kinds = FailureKind::ALL.iter().filter(|kind| kind.is_answer());
-            kinds.map(|kind| tally.failed[*kind as usize]).sum::<u64>()
+            let counts = FailureKind::ANSWERS.map(|kind| tally.failed[kind as usize]);
+            counts.iter().sum::<u64>()
         };
         let (warm_up, window) = (&self.warm_up, &self.window);
         warm_up.verified + window.verified + wrong(warm_up) + wrong(window)

@@ -4,7 +4,7 @@
 //! hyper refuses different lengths, lists of them, and odd codings by itself, and ends a connection whose request has both a
 //! length and a coding.
 
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Version};
 
 use crate::reply::Refusal;
@@ -14,7 +14,7 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) if host.as_bytes().iter().all(is_of_a_host) => {}
+        (Some(host), None) if host.as_bytes().iter().copied().all(is_of_a_host) => {}
         (None, None) if request.version() < Version::HTTP_11 => {}
         _ => return Err(Refusal::Ambiguous("one Host is needed, and a sound one\n")),
     }
@@ -28,11 +28,11 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
 
 fn is_chunked(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let first = codings.next().map(|coding| coding.as_bytes());
+    let first = codings.next().map(HeaderValue::as_bytes);
     first.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// The characters of a host and its port (RFC 3986 section 3.2.2), but for the `@` of credentials.
-fn is_of_a_host(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte)
+fn is_of_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
 }

@@ -61,32 +61,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
 
     /// Waits for what comes next. Once given up, the connection is of no further use: fastwebsockets forgets what it has
     /// read of a frame.
-    #[inline]
     pub(super) async fn next(&mut self) -> Result<Heard, FailureKind> {
         loop {
-            let mut frame = self
-                .socket
-                .read_frame()
-                .await
-                .map_err(|error| failure(&error))?;
-            if is_masked(&mut frame) {
-                return Err(FailureKind::Protocol);
-            }
-            if frame.fin
-                && self.fragments.is_none()
-                && matches!(frame.opcode, OpCode::Text | OpCode::Binary)
-            {
-                return Ok(Heard::Message(frame.opcode, frame.payload));
-            }
-            if let Some(heard) = self.other(frame)? {
+            let frame = self.socket.read_frame().await;
+            let frame = frame.map_err(|error| failure(&error))?;
+            if let Some(heard) = self.take(frame)? {
                 return Ok(heard);
             }
         }
     }
 
-    /// Takes what is no message in one frame; `None` when more must come.
-    fn other(&mut self, frame: Frame<'static>) -> Result<Option<Heard>, FailureKind> {
+    /// Says whether a frame is by itself a message of this kind: the usual case, for whoever reads frames to save the detour.
+    #[inline]
+    pub(super) fn is_whole(&self, frame: &mut Frame<'static>, kind: OpCode) -> bool {
+        frame.fin && frame.opcode == kind && self.fragments.is_none() && !is_masked(frame)
+    }
+
+    /// Takes a frame; `None` when more must come.
+    pub(super) fn take(&mut self, mut frame: Frame<'static>) -> Result<Option<Heard>, FailureKind> {
+        if is_masked(&mut frame) {
+            return Err(FailureKind::Protocol);
+        }
         match frame.opcode {
+            OpCode::Text | OpCode::Binary if frame.fin && self.fragments.is_none() => {
+                Ok(Some(Heard::Message(frame.opcode, frame.payload)))
+            }
             OpCode::Text | OpCode::Binary | OpCode::Continuation => self.assemble(&frame),
             _ if frame.payload.len() > MAX_CONTROL_BYTES => Err(FailureKind::Protocol),
             OpCode::Pong => Ok(None),

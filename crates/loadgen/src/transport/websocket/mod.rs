@@ -85,14 +85,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Ws<S> {
         } = request;
         write(&mut self.0.socket, *opcode, *key, payload).await?;
         loop {
-            match self.0.next().await? {
-                Heard::Message(kind, payload) if kind == *opcode => {
+            let frame = self.0.socket.read_frame().await;
+            let mut frame = frame.map_err(|error| failure(&error))?;
+            if self.0.is_whole(&mut frame, *opcode) {
+                reply.feed(&frame.payload);
+                return reply.finish();
+            }
+            match self.0.take(frame)? {
+                Some(Heard::Message(kind, payload)) if kind == *opcode => {
                     reply.feed(&payload);
                     return reply.finish();
                 }
                 // A reply of the other kind is someone else's.
-                Heard::Message(..) => return Err(FailureKind::WrongPayload),
-                Heard::Control(answer) => self.0.answer(answer).await?,
+                Some(Heard::Message(..)) => return Err(FailureKind::WrongPayload),
+                Some(Heard::Control(answer)) => self.0.answer(answer).await?,
+                None => {}
             }
         }
     }
@@ -172,15 +179,17 @@ fn checked_text(text: &[u8], checked: usize) -> Result<usize, FailureKind> {
     }
 }
 
-/// Writes a control frame.
+/// Writes a control frame, whose payload is as short as it must be.
 async fn write_control<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocket<S>,
     opcode: OpCode,
     payload: &[u8],
 ) -> Result<(), FailureKind> {
-    let mut masked = payload.to_vec();
-    unmask(&mut masked, CONTROL_KEY);
-    write(socket, opcode, CONTROL_KEY, &masked).await
+    let mut buffer = [0; MAX_CONTROL_BYTES];
+    let masked = &mut buffer[..payload.len()];
+    masked.copy_from_slice(payload);
+    unmask(masked, CONTROL_KEY);
+    write(socket, opcode, CONTROL_KEY, masked).await
 }
 
 fn failure(error: &WebSocketError) -> FailureKind {
