@@ -203,7 +203,8 @@ def together(lab):
         taken = lab.run("serve", "--listen", server.host, "--workers", workers)
         taken.expect(7, [server.host, "taken", "another port"], within_s=5)
     results = lab.folder / "results"
-    started = [lab.start(*bench(lab, results, "--blocks", 2)) for _ in range(3)]
+    arguments = bench(lab, results, "--blocks", 2)
+    started = [lab.start(*arguments) for _ in range(3)]
     for each in started:
         each.finish(90).expect(0)
     runs = folders(results)
