@@ -330,6 +330,7 @@ mod tests {
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
+    use crate::transport::websocket::broken;
 
     /// Feeds bytes in pieces of this size and returns every event with its message, up to the first failure.
     fn events(bytes: &[u8], piece: usize) -> (Vec<(Event, Vec<u8>)>, FailureKind) {
@@ -386,26 +387,9 @@ mod tests {
 
     #[test]
     fn what_breaks_the_rules_is_a_protocol_error() {
-        for bytes in [
-            &b"\x81\x82\0\0\0\0hi"[..],    // masked by a server
-            b"\xc1\x02hi",                 // a reserved bit
-            b"\x83\x00",                   // a reserved opcode
-            b"\x80\x02hi",                 // goes on with nothing
-            b"\x01\x02he\x01\x02he",       // begins anew in the middle
-            b"\x09\x00",                   // a fragmented ping
-            b"\x8a\x7e\x00\x7e",           // a pong of 126 bytes
-            b"\x88\x01\x03",               // half a close code
-            b"\x88\x03\x03\xe8\xff",       // a reason that is not UTF-8
-            b"\x81\x01\xff",               // text that is not UTF-8
-            b"\x01\x01\xff",               // the same, before the text is complete
-            b"\x01\x01\xc3\x80\x00",       // half a character at the end
-            b"\x82\x7f\x80\0\0\0\0\0\0\0", // 2^63 bytes
-            b"\x82\x7f\0\0\0\0\x10\0\0\0", // 256 MiB
-        ] {
-            assert_eq!(failure(bytes), FailureKind::Protocol, "{bytes:x?}");
+        for bytes in broken() {
+            assert_eq!(failure(&bytes), FailureKind::Protocol, "{bytes:x?}");
         }
-        let endless: Vec<u8> = [&b"\x02\x00"[..], &b"\x00\x00".repeat(1 << 17)].concat();
-        assert_eq!(failure(&endless), FailureKind::Protocol);
         assert_eq!(failure(b"\x81\x05hel"), FailureKind::PeerClosed);
     }
 

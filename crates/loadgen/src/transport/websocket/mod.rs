@@ -199,3 +199,33 @@ fn failure(error: &WebSocketError) -> FailureKind {
         _ => FailureKind::Protocol,
     }
 }
+
+/// What a server must not say, for the tests of both readers.
+#[cfg(test)]
+fn broken() -> Vec<Vec<u8>> {
+    let short = [
+        &b"\x81\x82\0\0\0\0hi"[..],    // masked by a server
+        b"\xc1\x02hi",                 // a reserved bit
+        b"\x83\x00",                   // a reserved opcode
+        b"\x80\x02hi",                 // goes on with nothing
+        b"\x01\x02he\x01\x02he",       // begins anew in the middle
+        b"\x01\x02he\x81\x02he",       // the same, with a whole message
+        b"\x09\x00",                   // a fragmented ping
+        b"\x88\x01\x03",               // half a close code
+        b"\x88\x03\x03\xe8\xff",       // a reason that is not UTF-8
+        b"\x81\x01\xff",               // text that is not UTF-8
+        b"\x01\x01\xff",               // the same, before the text is complete
+        b"\x01\x01\xc3\x80\x00",       // half a character at the end
+        b"\x82\x7f\x80\0\0\0\0\0\0\0", // 2^63 bytes
+        b"\x82\x7f\0\0\0\0\x10\0\0\0", // 256 MiB
+    ];
+    // A Close, a ping and a pong of 126 bytes.
+    let long = [0x88, 0x89, 0x8a].map(|first| [&[first, 0x7e, 0, 126][..], &[b'x'; 126]].concat());
+    let endless = [
+        &b"\x02\x00"[..],
+        &b"\x00\x00".repeat(MAX_FRAGMENTS as usize),
+    ]
+    .concat();
+    let short = short.into_iter().map(<[u8]>::to_vec);
+    short.chain(long).chain([endless]).collect()
+}
