@@ -49,7 +49,8 @@ impl<'a> Watch<'a> {
         let replies = shared.recorder.borrow().replies();
         let has_answered = std::mem::replace(&mut self.replies, replies) != replies;
         // Who is turned away is silence, too, though nothing is open meanwhile.
-        let is_idle = before == self.ended && shared.agenda.issued().total() == verified + failed;
+        // Who listens asks for nothing, so that more may have come than was issued.
+        let is_idle = before == self.ended && shared.agenda.issued().total() <= verified + failed;
         if has_answered || is_idle {
             self.heard_ns = now_ns;
         }

@@ -111,6 +111,8 @@ fn listeners_see_every_update_once() {
             let workload = updates(delivery, topics, None);
             let load = measured(spec(name, workload, LoadModel::Events {}, 6));
             expect_all_updates(name, &load);
+            // Between events nothing is owed to anyone.
+            assert_eq!(load.silence, None, "{name}");
             let updates = load.updates.unwrap();
             assert_eq!((updates.requests, updates.reconnections), (6, 0), "{name}");
             assert_eq!(load.operations.verified, updates.received, "{name}");
