@@ -22,6 +22,9 @@ pub(crate) struct Subscriber<E: Environment, L> {
     pub(crate) connection: Option<L>,
     /// After so many updates the client drops its connection, and resumes on another.
     pub(crate) updates_per_connection: Option<u32>,
+    /// The server refused to go on where the client was, since its history does not reach back so far: the next
+    /// connection begins with the present.
+    pub(crate) is_lost: bool,
 }
 
 impl<E: Environment, L: Listen<E::Stream>> Subscriber<E, L> {
@@ -71,12 +74,14 @@ impl<E: Environment, L: Listen<E::Stream>> Subscriber<E, L> {
         }
     }
 
-    /// Connects again, from the latest update on. A failure is noted, and the next try waits a little.
+    /// Connects again, from the latest update on, or with the present where that is no longer to be had. A failure is
+    /// noted, and the next try waits a little.
     async fn resume(&mut self) -> Result<(), Ring> {
         let (shared, alarm) = (Rc::clone(&self.shared), Rc::clone(&self.alarm));
         let started_ns = shared.environment.now_ns();
         let opened = {
-            let opening = pin!(follow::<E, L>(&shared, self.global, &self.follower));
+            let since = self.follower.since().filter(|_| !self.is_lost);
+            let opening = pin!(follow::<E, L>(&shared, self.global, &self.follower, since));
             alarm.guard(started_ns + shared.timeout_ns, opening).await
         };
         let failure = match opened {
@@ -89,9 +94,14 @@ impl<E: Environment, L: Listen<E::Stream>> Subscriber<E, L> {
                     self.follower.begin_after(head);
                 }
                 self.connection = Some(connection);
+                self.is_lost = false;
                 return Ok(());
             }
-            Ok(Err(kind)) => kind,
+            Ok(Err(kind)) => {
+                let refusals = [FailureKind::HandshakeRefused, FailureKind::BadStatus];
+                self.is_lost |= refusals.contains(&kind);
+                kind
+            }
             Err(Ring::Over) => return Err(Ring::Over),
             Err(Ring::TimedOut) => FailureKind::ConnectTimedOut,
         };
@@ -100,12 +110,13 @@ impl<E: Environment, L: Listen<E::Stream>> Subscriber<E, L> {
     }
 }
 
-/// Opens a connection that follows on where the client is.
+/// Opens a connection that follows on after a sequence, or with the present.
 pub(crate) async fn follow<E: Environment, L: Listen<E::Stream>>(
     shared: &Shared<E>,
     slot: u32,
     follower: &Follower,
+    since: Option<u64>,
 ) -> Result<(L, Option<u64>), FailureKind> {
     let stream = shared.environment.dial(slot).await?;
-    L::follow(stream, &shared.peer, &follower.topic, follower.since()).await
+    L::follow(stream, &shared.peer, &follower.topic, since).await
 }

@@ -209,6 +209,7 @@ impl<L: Listen<TcpStream> + 'static> Part for Following<L> {
                 follower,
                 connection,
                 updates_per_connection: self.updates_per_connection,
+                is_lost: false,
             };
             crew.spawn(&alarm, subscriber.listen());
         }

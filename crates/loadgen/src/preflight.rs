@@ -430,7 +430,7 @@ impl Head {
 const SHOWN_CHARS: usize = 80;
 
 /// Makes text from a server harmless on a terminal.
-fn harmless(bytes: &[u8]) -> String {
+pub(crate) fn harmless(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let escaped = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug);
     escaped

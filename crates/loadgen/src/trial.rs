@@ -19,6 +19,7 @@ use sockrates_probe::timer::TimerFd;
 use sockrates_probe::{clock, cpu};
 
 use crate::control::Control;
+pub use crate::control::Unmet;
 use crate::dial::{Dialer, facts};
 use crate::live::Live;
 use crate::registry::{self, LaneError, Port, Row};
@@ -98,12 +99,12 @@ pub enum TrialError {
         failure: FailureKind,
     },
     /// The target does not do what the workload needs beside the load: make topics or games, or tell a topic's history.
-    #[error("the target does not serve what `{workload}` needs: {failure}")]
+    #[error("the target does not serve what `{workload}` needs: {unmet}")]
     Unprepared {
         /// The workload's name.
         workload: &'static str,
-        /// How it failed.
-        failure: FailureKind,
+        /// What it was asked, and how it failed.
+        unmet: Unmet,
     },
     /// A worker could not begin.
     #[error(transparent)]
@@ -131,16 +132,19 @@ pub fn run_live(
     let dialer = Dialer::new(target, sources);
     let timeout_ns = u64::from(spec.cell.timing.timeout_ms) * 1_000_000;
     let socket = reach(&dialer, target, timeout_ns)?;
-    let unprepared = |failure| TrialError::Unprepared {
+    let unprepared = |unmet| TrialError::Unprepared {
         workload: spec.cell.workload.name(),
-        failure,
+        unmet,
     };
     let needs_control = !matches!(
         spec.cell.workload,
         Workload::Echo { .. } | Workload::Custom(_)
     );
     // Between its uses it would be idle for as long as the load takes, which servers need not put up with.
-    let control = || Control::new(&dialer, host(spec, target)).map_err(unprepared);
+    let control = || {
+        let made = Control::new(&dialer, host(spec, target));
+        made.map_err(|failure| unprepared(failure.into()))
+    };
     if needs_control {
         control()?.prepare(spec).map_err(unprepared)?;
     }

@@ -70,6 +70,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport<S> for Http1<S> {
         if let Some(sequence) = head.news {
             reply.head(sequence);
         }
+        if let Some(sequence) = head.oldest {
+            reply.oldest(sequence);
+        }
         match head.body {
             // Whatever its head says of a body, it has none (RFC 9110 section 9.3.2).
             _ if request.starts_with(b"HEAD ") => {}

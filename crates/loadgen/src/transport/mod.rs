@@ -143,6 +143,8 @@ pub trait Reply {
     fn status(&mut self, status: u16) -> Result<(), FailureKind>;
     /// Takes the sequence of the topic's latest update, where the reply says it.
     fn head(&mut self, _sequence: u64) {}
+    /// Takes the sequence of the topic's oldest update that can still be had, where the reply says it.
+    fn oldest(&mut self, _sequence: u64) {}
     /// Learns that the first bytes of the reply have come, in transports to servers that are not known.
     fn begins(&mut self) {}
     /// Takes a whole message and says whether it is the reply, in protocols in which a server may speak unasked.

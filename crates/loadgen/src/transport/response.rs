@@ -23,6 +23,8 @@ pub struct Head {
     pub closes: bool,
     /// The sequence of the topic's latest update, where it is said.
     pub news: Option<u64>,
+    /// The sequence of the oldest update that can still be had, where it is said.
+    pub oldest: Option<u64>,
 }
 
 /// How a response's body ends (RFC 9112 section 6.3).
@@ -60,6 +62,7 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<Head>, FailureKind> {
         body,
         closes: closes || body == Body::UntilClose,
         news: fields.news,
+        oldest: fields.oldest,
     }))
 }
 
@@ -71,6 +74,7 @@ struct Fields {
     close: bool,
     keep_alive: bool,
     news: Option<u64>,
+    oldest: Option<u64>,
 }
 
 impl Fields {
@@ -85,9 +89,10 @@ impl Fields {
                 }
                 10 if name.eq_ignore_ascii_case("connection") => fields.set_connection(value),
                 16 if name.eq_ignore_ascii_case(target::HEAD_HEADER) => {
-                    fields.news = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|text| text.parse().ok());
+                    fields.news = sequence(value);
+                }
+                18 if name.eq_ignore_ascii_case(target::OLDEST_HEADER) => {
+                    fields.oldest = sequence(value);
                 }
                 _ => {}
             }
@@ -134,6 +139,10 @@ impl Fields {
             (false, None) => Ok(Body::UntilClose),
         }
     }
+}
+
+fn sequence(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 #[cfg(test)]
