@@ -6,6 +6,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod exit;
+mod keep_awake;
 mod list;
 mod numbers;
 mod orchestrate;
@@ -48,6 +49,8 @@ enum Verb {
     List(list::Arguments),
     #[command(hide = true)]
     Trial(trial::Arguments),
+    #[command(hide = true)]
+    KeepAwake(keep_awake::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -94,5 +97,6 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Verb::Calibrate(arguments) => calibrate::run(&arguments),
         Verb::List(arguments) => list::run(&arguments),
         Verb::Trial(arguments) => trial::run(&arguments),
+        Verb::KeepAwake(arguments) => keep_awake::run(&arguments),
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod calibration;
 pub mod capacity;
+pub mod cpu_idle;
 pub mod custom;
 pub mod document;
 pub mod failure;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cpu_idle::CpuIdle;
 use crate::document::{self, Document};
 use crate::harmless;
 use crate::lane::Lane;
@@ -18,7 +19,8 @@ use crate::schedule::{self, Arrival, Load};
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Cell {
     /// Unique in a plan, and safe as a file name: `SCENARIO.LANE.cCONNECTIONS`, with the delivery before the connections
-    /// where a scenario has several: `.short-poll-100ms` or `.push`.
+    /// where a scenario has several: `.short-poll-100ms` or `.push`. What CPUs do when idle comes last before the
+    /// connections, where a scenario measures both and it is not the one named first: `.as-is`.
     pub id: String,
     /// The scenario's name.
     pub scenario: String,
@@ -32,6 +34,9 @@ pub struct Cell {
     pub connections: u32,
     /// How the client waits for the network.
     pub wait: Wait,
+    /// What CPUs do while there is nothing to do.
+    #[serde(default)]
+    pub cpu_idle: CpuIdle,
     /// How long each trial lasts.
     pub timing: Timing,
     /// Exactly so many operations, then a trial ends.
@@ -94,10 +99,11 @@ pub struct TrialSpec {
 
 impl Document for TrialSpec {
     const KIND: &'static str = "trial-spec";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
     /// Version 2 adds attempts, arguments for the server and counted operations, version 3 topics and kinds of
-    /// workload, version 4 ramps, names of servers and custom workloads; all may be absent.
+    /// workload, version 4 ramps, names of servers and custom workloads, version 5 what CPUs do when idle; all may be
+    /// absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }
@@ -271,6 +277,7 @@ impl Cell {
             load: Load::Closed {},
             connections: 1,
             wait: Wait::Blocking,
+            cpu_idle: CpuIdle::AsIs,
             timing,
             operations: None,
         }
@@ -302,9 +309,19 @@ impl Cell {
     }
 
     /// Says whether it is a closed echo, or exchange of one's own, that neither counts its operations nor limits its
-    /// connections' lives.
+    /// connections' lives, with CPUs idle as its scenario wants it first of all.
     pub fn is_plain_echo(&self) -> bool {
-        self.exchanges_freely() && self.load == Load::Closed {} && self.operations.is_none()
+        self.exchanges_freely()
+            && self.load == Load::Closed {}
+            && self.operations.is_none()
+            && !self.is_idle_factor()
+    }
+
+    /// Says whether it is measured only to show what idle CPUs change: beside the same cell in the state of CPUs that its
+    /// scenario names first.
+    pub fn is_idle_factor(&self) -> bool {
+        let end = format!(".{}.c{}", self.cpu_idle, self.connections);
+        self.id.ends_with(&end)
     }
 
     /// Says whether it sends and waits for replies, over connections that live as their lane says.
@@ -440,8 +457,14 @@ fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
         && exchanges_freely(&scenario.workload);
     let points = scenario.connections.iter().flat_map(|count| {
         let null = (has_null && Some(*count) == smallest).then_some(&null);
-        let lanes = scenario.lanes.iter().chain(null);
-        lanes.map(move |lane| (*count, lane.clone()))
+        let states = scenario.cpu_idle_of(*count);
+        states.iter().flat_map(move |cpu_idle| {
+            let is_named = *cpu_idle != states[0];
+            // What a state beside the first changes is judged by its own lanes.
+            let null = null.filter(|_| !is_named);
+            let lanes = scenario.lanes.iter().chain(null);
+            lanes.map(move |lane| (*count, *cpu_idle, is_named, lane.clone()))
+        })
     });
     let delivery = match (&scenario.workload, &scenario.load) {
         _ if !names_delivery => String::new(),
@@ -451,14 +474,26 @@ fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
         (Workload::Updates { delivery, .. }, _) => format!(".{}", delivery.name()),
         _ => String::new(),
     };
-    let cell = |(connections, lane): (u32, Lane)| Cell {
-        id: format!("{}.{lane}{delivery}.c{connections}", scenario.name),
+    let state = |cpu_idle: CpuIdle, is_named| {
+        if is_named {
+            format!(".{cpu_idle}")
+        } else {
+            String::new()
+        }
+    };
+    let cell = |(connections, cpu_idle, is_named, lane): (u32, CpuIdle, bool, Lane)| Cell {
+        id: format!(
+            "{}.{lane}{delivery}{}.c{connections}",
+            scenario.name,
+            state(cpu_idle, is_named)
+        ),
         scenario: scenario.name.clone(),
         workload: scenario.workload.clone(),
         lane,
         load: scenario.load.clone(),
         connections,
         wait: scenario.wait,
+        cpu_idle,
         timing: scenario.timing,
         operations: scenario.operations,
     };
@@ -500,6 +535,7 @@ fn primary(cells: &[Cell]) -> Vec<Contrast> {
         let is_it = |cell: &&Cell| {
             cell.scenario == leading.scenario
                 && cell.connections == leading.connections
+                && cell.cpu_idle == leading.cpu_idle
                 && cell.lane.to_string() == lane
         };
         cells.iter().find(is_it).map(|cell| cell.id.clone())
@@ -618,6 +654,49 @@ mod tests {
                 "echo-closed.http1-persistent.c1 : echo-closed.websocket-persistent.c1",
             ]
         );
+    }
+
+    #[test]
+    fn a_scenario_can_measure_halting_cpus_and_awake_ones_side_by_side() {
+        let all = profile::scenarios();
+        let closed = all.iter().find(|one| one.name == "echo-closed").unwrap();
+        let both = Scenario {
+            lanes: vec!["http1-persistent".parse().unwrap()],
+            connections: vec![1, 32],
+            cpu_idle: vec![CpuIdle::Awake, CpuIdle::AsIs],
+            ..closed.clone()
+        };
+        let plan = Plan::new("both", std::slice::from_ref(&both), 1, 1);
+        let cells: Vec<_> = plan
+            .cells
+            .iter()
+            .map(|cell| (cell.id.as_str(), cell.cpu_idle))
+            .collect();
+        assert_eq!(
+            cells,
+            [
+                ("echo-closed.http1-persistent.c1", CpuIdle::Awake),
+                ("echo-closed.http1-persistent@null.c1", CpuIdle::Awake),
+                ("echo-closed.http1-persistent.as-is.c1", CpuIdle::AsIs),
+                ("echo-closed.http1-persistent.c32", CpuIdle::AsIs),
+            ]
+        );
+        let again = Scenario::parse(&both.to_toml()).unwrap();
+        assert_eq!(again, both);
+    }
+
+    #[test]
+    fn every_profile_keeps_cpus_awake_where_few_connections_leave_them_idle() {
+        for profile in profile::profiles() {
+            let scenarios = profile.resolve(&profile::scenarios()).unwrap();
+            let plan = Plan::new(&profile.name, &scenarios, profile.blocks, 1);
+            let leaves_idle = |cell: &&Cell| {
+                cell.load == Load::Closed {} && cell.connections == 1 && !cell.id.contains(".as-is")
+            };
+            for cell in plan.cells.iter().filter(leaves_idle) {
+                assert_eq!(cell.cpu_idle, CpuIdle::Awake, "{}", cell.id);
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpu_idle::{self, CpuIdle};
 use crate::scenario::{Scenario, ScenarioError, Timing, is_slug};
 
 /// A set of scenarios that is run as one.
@@ -28,6 +29,13 @@ pub struct Entry {
     pub connections: Option<Vec<u32>>,
     /// Replaces the scenario's timing.
     pub timing: Option<Timing>,
+    /// Replaces what the scenario's CPUs do when idle.
+    #[serde(
+        default,
+        deserialize_with = "cpu_idle::deserialize_some",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cpu_idle: Option<Vec<CpuIdle>>,
 }
 
 /// How often each cell of a scenario that is run by itself is measured.
@@ -130,6 +138,7 @@ impl Profile {
                 scenario: scenario.name.clone(),
                 connections: None,
                 timing: None,
+                cpu_idle: None,
             }],
         }
     }
@@ -156,6 +165,9 @@ impl Entry {
             })?;
         if let Some(connections) = &self.connections {
             scenario.connections.clone_from(connections);
+        }
+        if let Some(cpu_idle) = &self.cpu_idle {
+            scenario.cpu_idle.clone_from(cpu_idle);
         }
         scenario.timing = self.timing.unwrap_or(scenario.timing);
         scenario.check()?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capacity::{Found, ProbeVerdict};
+use crate::cpu_idle::CpuIdleFacts;
 use crate::document::{self, Document};
 use crate::failure::FailureCounts;
 use crate::histogram::Histogram;
@@ -125,10 +126,10 @@ pub struct TrialRecord {
 
 impl Document for TrialRecord {
     const KIND: &'static str = "trial-record";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
     /// Version 2 adds surroundings, wire counts and searches, version 3 costs, chats and games, version 4 answers and
-    /// silence; all may be absent.
+    /// silence, version 5 what CPUs did when idle; all may be absent.
     fn upgrade(from: u32, mut json: Value) -> Option<Value> {
         if let Some(spec) = json.get_mut("spec").and_then(Value::as_object_mut) {
             spec.insert("schema_version".to_owned(), TrialSpec::VERSION.into());
@@ -246,6 +247,9 @@ pub struct Measurement {
     pub client: ProcessUsage,
     /// The server process, from its start to its end; absent for a server that was already running.
     pub server: Option<ServerUsage>,
+    /// What was done about idle CPUs; absent where the trial did not ask for anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_idle: Option<CpuIdleFacts>,
     /// What machine and network did meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surroundings: Option<Surroundings>,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cpu_idle::{self, CpuIdle};
 use crate::custom::Custom;
 use crate::lane::{Lane, Lifecycle};
 use crate::payload::PayloadKind;
@@ -34,6 +35,17 @@ pub struct Scenario {
     /// How the client waits for the network.
     #[serde(default)]
     pub wait: Wait,
+    /// What CPUs do while there is nothing to do: a name, or a list, of which each entry makes a cell.
+    #[serde(
+        default = "cpu_idle::default_list",
+        deserialize_with = "cpu_idle::deserialize",
+        serialize_with = "cpu_idle::serialize",
+        skip_serializing_if = "cpu_idle::is_default"
+    )]
+    pub cpu_idle: Vec<CpuIdle>,
+    /// Cells of more connections than this are measured as is: their CPUs have no time to halt. Absent, none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_idle_connections: Option<u32>,
     /// The lanes to compare; empty where `deliveries` name them.
     #[serde(default)]
     pub lanes: Vec<Lane>,
@@ -301,6 +313,14 @@ impl Scenario {
     /// Writes the scenario as a file's text, from which it can be parsed again.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("scenarios hold nothing that TOML cannot say")
+    }
+
+    /// Returns what CPUs do in its cells of so many connections, the cells without a word about it in their id first.
+    pub(crate) fn cpu_idle_of(&self, connections: u32) -> &[CpuIdle] {
+        match self.cpu_idle_connections {
+            Some(most) if connections > most => &[CpuIdle::AsIs],
+            _ => &self.cpu_idle,
+        }
     }
 
     /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just

@@ -16,6 +16,9 @@ pub struct Surroundings {
     pub server: Option<TaskTimes>,
     /// CPU time of all `ksoftirqd` threads: network work that the kernel put off because there was too much of it.
     pub ksoftirqd_ns: u64,
+    /// CPU time of the process that kept CPUs awake; 0 where there was none.
+    #[serde(default)]
+    pub spinner_cpu_ns: u64,
     /// The largest share of a 200 ms step that the hypervisor took from one CPU, 0 to 1.
     pub steal_worst_share: f64,
     /// How late a thread that wakes every 10 ms was, at worst.

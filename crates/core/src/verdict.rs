@@ -7,6 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cpu_idle::CpuIdle;
 use crate::failure::FailureKind;
 use crate::histogram::Histogram;
 use crate::plan::Target;
@@ -121,6 +122,8 @@ pub enum Flag {
     ClientLimited,
     /// Client and server shared a CPU.
     SharedCpu,
+    /// Its CPUs were to be kept awake, and could halt.
+    NotAwake,
     /// Some times were longer than the histogram's largest bucket.
     Clamped,
     /// The kernel turned connections away or had to ask for them again.
@@ -205,6 +208,9 @@ impl Flag {
                 "the client was the limit: throughput is a lower bound, and ages of news are upper bounds"
             }
             Self::SharedCpu => "client and server shared a CPU",
+            Self::NotAwake => {
+                "its CPUs were to be kept awake and could halt: times hold wake-ups, as the record says why"
+            }
             Self::Clamped => "some times were longer than 60 s and counted as 60 s",
             Self::ConnectionsDropped => {
                 "the kernel dropped connection attempts: each costs a second or more"
@@ -312,6 +318,7 @@ pub fn flags(record: &TrialRecord) -> Vec<Flag> {
             Flag::PublisherOverloaded,
             is_publisher_overloaded(measurement),
         ),
+        (Flag::NotAwake, is_not_awake(measurement)),
         (Flag::SharedCpu, record.spec.placement.is_shared()),
         (Flag::Clamped, measurement.histograms.values().any(clamped)),
     ]);
@@ -436,12 +443,13 @@ fn outside(around: &Surroundings) -> [Rule; 6] {
     ]
 }
 
-/// Returns the share of all CPUs that neither client nor server nor the kernel's network thread used, and something did.
+/// Returns the share of all CPUs that neither client nor server nor the kernel's network thread used, nor what kept them
+/// awake, and something did.
 /// `None` where the server's part is not known.
 pub fn foreign_share(around: &Surroundings) -> Option<f64> {
     let busy_ns: u64 = around.cpus.iter().map(|cpu| cpu.busy_ns).sum();
     let server_ns = around.server.as_ref()?.cpu_ns;
-    let own_ns = around.client.cpu_ns + server_ns + around.ksoftirqd_ns;
+    let own_ns = around.client.cpu_ns + server_ns + around.ksoftirqd_ns + around.spinner_cpu_ns;
     let all_ns = around.wall_ns.max(1) as f64 * around.cpus.len().max(1) as f64;
     Some(busy_ns.saturating_sub(own_ns) as f64 / all_ns)
 }
@@ -557,6 +565,11 @@ pub fn bad_news(measurement: &Measurement) -> u64 {
         fanout.missing + fanout.repeated + fanout.out_of_order + fanout.wrong
     });
     updates + copies
+}
+
+fn is_not_awake(measurement: &Measurement) -> bool {
+    let facts = measurement.cpu_idle.as_ref();
+    facts.is_some_and(|facts| facts.asked == CpuIdle::Awake && facts.achieved != CpuIdle::Awake)
 }
 
 fn is_publisher_overloaded(measurement: &Measurement) -> bool {

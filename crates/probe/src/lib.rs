@@ -12,5 +12,6 @@ pub mod limits;
 pub mod machine;
 pub mod namespace;
 pub mod process;
+pub mod spinners;
 pub mod surroundings;
 pub mod timer;

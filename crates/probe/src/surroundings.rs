@@ -36,16 +36,25 @@ pub struct Watch {
     stop: Arc<AtomicBool>,
     sampler: Option<JoinHandle<Samples>>,
     sampler_task: i32,
-    server_pid: Option<u32>,
+    others: Others,
     cpus: Vec<u32>,
     softirq_tasks: Vec<u32>,
     first: Readings,
 }
 
+/// The processes beside this one that belong to a trial.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Others {
+    /// The server.
+    pub server: Option<u32>,
+    /// What keeps CPUs awake.
+    pub spinners: Option<u32>,
+}
+
 impl Watch {
     /// Takes the first readings and starts the thread that samples. It may run where the calling thread may, so does the
     /// list of CPUs: call this from a thread that is not pinned.
-    pub fn start(server_pid: Option<u32>) -> io::Result<Self> {
+    pub fn start(others: Others) -> io::Result<Self> {
         let cpus = cpu::usable()?;
         let softirq_tasks = softirq_tasks();
         let stop = Arc::new(AtomicBool::new(false));
@@ -63,12 +72,12 @@ impl Watch {
         let sampler_task = is_ready
             .recv()
             .expect("the sampler sends before anything else");
-        let first = Readings::take(&cpus, &softirq_tasks, server_pid);
+        let first = Readings::take(&cpus, &softirq_tasks, others);
         Ok(Self {
             stop,
             sampler: Some(sampler),
             sampler_task,
-            server_pid,
+            others,
             cpus,
             softirq_tasks,
             first,
@@ -77,7 +86,7 @@ impl Watch {
 
     /// Takes the last readings, ends the thread and returns what happened in between.
     pub fn stop(mut self) -> Surroundings {
-        let last = Readings::take(&self.cpus, &self.softirq_tasks, self.server_pid);
+        let last = Readings::take(&self.cpus, &self.softirq_tasks, self.others);
         self.stop.store(true, Ordering::Relaxed);
         let samples = self
             .sampler
@@ -202,6 +211,7 @@ struct Readings {
     cpus: Vec<CpuTimes>,
     client: HashMap<i32, TaskTimes>,
     server: Option<HashMap<i32, TaskTimes>>,
+    spinner_cpu_ns: u64,
     ksoftirqd_ns: u64,
     major_faults: u64,
     throttled: u64,
@@ -209,7 +219,7 @@ struct Readings {
 }
 
 impl Readings {
-    fn take(cpus: &[u32], softirq_tasks: &[u32], server_pid: Option<u32>) -> Self {
+    fn take(cpus: &[u32], softirq_tasks: &[u32], others: Others) -> Self {
         let stat = fs::read(STAT).unwrap_or_default();
         let usage = getrusage(UsageWho::RUSAGE_SELF);
         Self {
@@ -218,7 +228,8 @@ impl Readings {
                 .filter(|times| cpus.contains(&times.cpu))
                 .collect(),
             client: task_times(process::id()).unwrap_or_default(),
-            server: server_pid.and_then(task_times),
+            server: others.server.and_then(task_times),
+            spinner_cpu_ns: others.spinners.and_then(cpu_ns).unwrap_or(0),
             ksoftirqd_ns: softirq_tasks
                 .iter()
                 .filter_map(|pid| schedstat(&format!("/proc/{pid}/schedstat")))
@@ -244,6 +255,7 @@ impl Readings {
                 .as_ref()
                 .zip(last.server.as_ref())
                 .map(|(first, last)| tasks_until(first, last)),
+            spinner_cpu_ns: last.spinner_cpu_ns.saturating_sub(self.spinner_cpu_ns),
             ksoftirqd_ns: last.ksoftirqd_ns.saturating_sub(self.ksoftirqd_ns),
             major_faults: last.major_faults.saturating_sub(self.major_faults),
             throttled: last.throttled.saturating_sub(self.throttled),
@@ -520,6 +532,13 @@ TCP: inuse 1 orphan 0 tw 42 alloc 1 mem 57
 UDP: inuse 0 mem 0
 ";
 
+    fn of(server: u32) -> Others {
+        Others {
+            server: Some(server),
+            spinners: None,
+        }
+    }
+
     #[test]
     fn network_counters_are_found_by_name() {
         let counters = NetworkCounters {
@@ -607,7 +626,7 @@ UDP: inuse 0 mem 0
 
     #[test]
     fn a_thread_that_ended_counts_too() {
-        let watch = Watch::start(None).unwrap();
+        let watch = Watch::start(Others::default()).unwrap();
         let task = std::thread::spawn(|| {
             let end = monotonic_ns() + 600_000_000;
             while monotonic_ns() < end {}
@@ -622,7 +641,7 @@ UDP: inuse 0 mem 0
 
     #[test]
     fn work_shows_in_the_surroundings() {
-        let watch = Watch::start(Some(process::id())).unwrap();
+        let watch = Watch::start(of(process::id())).unwrap();
         let end = monotonic_ns() + 100_000_000;
         while monotonic_ns() < end {}
         let around = watch.stop();
@@ -658,7 +677,8 @@ UDP: inuse 0 mem 0
 
     #[test]
     fn a_process_that_is_not_there_has_no_times() {
-        assert_eq!(Watch::start(None).unwrap().stop().server, None);
-        assert_eq!(Watch::start(Some(u32::MAX)).unwrap().stop().server, None);
+        for others in [Others::default(), of(u32::MAX)] {
+            assert_eq!(Watch::start(others).unwrap().stop().server, None);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sockrates_core::cpu_idle::CpuIdle;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::plan::Cell;
@@ -186,7 +187,10 @@ impl<'a> CellView<'a> {
     pub(crate) fn name(&self) -> String {
         let cell = self.cell;
         let lane = &cell.lane;
-        let is_alone = cell.id == format!("{}.{lane}.c{}", cell.scenario, cell.connections);
+        let idle = cell.cpu_idle;
+        let is_alone = [String::new(), format!(".{idle}")].iter().any(|state| {
+            cell.id == format!("{}.{lane}{state}.c{}", cell.scenario, cell.connections)
+        });
         match (&cell.workload, &cell.load) {
             (Workload::Updates { .. }, Load::Interval { interval_ms }) if !is_alone => {
                 format!("{lane}, every {}", interval(*interval_ms))
@@ -272,7 +276,9 @@ impl Trial<'_> {
 impl<'a> LoadPoint<'a> {
     fn holds(&self, cell: &Cell) -> bool {
         let own = self.cell();
-        own.scenario == cell.scenario && own.connections == cell.connections
+        own.scenario == cell.scenario
+            && own.connections == cell.connections
+            && own.cpu_idle == cell.cpu_idle
     }
 
     /// Finds the cell of a lane by its name, if it has data.
@@ -282,7 +288,7 @@ impl<'a> LoadPoint<'a> {
     }
 
     /// Says whether its times are worth a picture of their own: those of counted operations, of connections with a limited
-    /// life and of a search answer one question only, elsewhere.
+    /// life, of a search and of CPUs in their other state answer one question only, elsewhere.
     pub(crate) fn is_main(&self) -> bool {
         let limits = matches!(
             self.cell().workload,
@@ -291,7 +297,11 @@ impl<'a> LoadPoint<'a> {
                 ..
             }
         );
-        self.cell().operations.is_none() && !limits && !self.is_search() && !self.has_several_ways()
+        self.cell().operations.is_none()
+            && !limits
+            && !self.is_search()
+            && !self.has_several_ways()
+            && !self.cell().is_idle_factor()
     }
 
     /// Says whether it holds several ways of learning of the same events, which have charts and sentences of their own:
@@ -356,8 +366,12 @@ impl<'a> LoadPoint<'a> {
     pub(crate) fn slug(&self) -> String {
         let cell = self.cell();
         // Room is left for what stands before and behind it.
+        let state = match cell.cpu_idle {
+            CpuIdle::Awake => "-awake",
+            CpuIdle::AsIs => "",
+        };
         format!(
-            "{:.64}-c{}",
+            "{:.64}{state}-c{}",
             crate::text::slug(&cell.scenario),
             cell.connections
         )
@@ -369,6 +383,10 @@ impl<'a> LoadPoint<'a> {
         let connections = match cell.connections {
             1 => "1 connection".to_owned(),
             n => format!("{n} connections"),
+        };
+        let connections = match cell.cpu_idle {
+            CpuIdle::Awake => format!("{connections}, CPUs kept awake"),
+            CpuIdle::AsIs => connections,
         };
         match cell.load {
             Load::Closed {} => format!("closed loop, {connections}"),

@@ -1,5 +1,6 @@
 //! One trial from end to end: a network of its own, a fresh server, the load, the record.
 
+mod awake;
 mod capacity;
 pub(crate) mod child;
 mod server;
@@ -18,9 +19,10 @@ use sockrates_core::verdict;
 use sockrates_loadgen::live::Live;
 use sockrates_loadgen::trial::WorkerError;
 use sockrates_loadgen::trial::{self, Addresses, Load, TrialError};
-use sockrates_probe::surroundings::Watch;
+use sockrates_probe::surroundings::{Others, Watch};
 use sockrates_probe::{clock, namespace, process};
 
+use self::awake::Awake;
 use self::server::FreshServer;
 
 /// How many source addresses connections are spread over: 28,000 ports each.
@@ -53,8 +55,11 @@ pub(crate) fn trial(spec: TrialSpec, isolation: Isolation, live: &Arc<Live>) -> 
     // Wake-ups as exact as the kernel can make them; refused, the schedule lag shows it.
     let _ = process::sharpen_timers();
     let wait = spec.cell.wait;
+    // Before the server, whose start is no part of what is measured, and until it has ended.
+    let awake = Awake::start(&spec);
+    let spinners = awake.pid();
     let result = match spec.target {
-        Target::Fresh { .. } => against_fresh(&spec, isolation, live),
+        Target::Fresh { .. } => against_fresh(&spec, isolation, spinners, live),
         Target::Running { http, tcp, .. } => {
             let addresses = Addresses {
                 http,
@@ -68,7 +73,11 @@ pub(crate) fn trial(spec: TrialSpec, isolation: Isolation, live: &Arc<Live>) -> 
             } else {
                 Vec::new()
             };
-            watched(None, || trial::run_live(&spec, addresses, &sources, live))
+            let others = Others {
+                server: None,
+                spinners,
+            };
+            watched(others, || trial::run_live(&spec, addresses, &sources, live))
                 .map(|(load, around)| (load, around, None, None))
         }
     };
@@ -85,6 +94,7 @@ pub(crate) fn trial(spec: TrialSpec, isolation: Isolation, live: &Arc<Live>) -> 
                 message,
             }),
             measurement: Some(Measurement {
+                cpu_idle: awake.stop(around.as_ref()),
                 surroundings: around,
                 ..measurement(wait, isolation, load, server)
             }),
@@ -108,10 +118,10 @@ type Measured = (
 
 /// Runs a load, and watches what the machine does meanwhile. Where the machine does not say, nothing is known.
 fn watched(
-    server: Option<u32>,
+    others: Others,
     load: impl FnOnce() -> Result<Load, TrialError>,
 ) -> Result<(Load, Option<Surroundings>), Broken> {
-    let watch = Watch::start(server).ok();
+    let watch = Watch::start(others).ok();
     let load = load();
     let around = watch.map(Watch::stop);
     Ok((load?, around))
@@ -120,6 +130,7 @@ fn watched(
 fn against_fresh(
     spec: &TrialSpec,
     isolation: Isolation,
+    spinners: Option<u32>,
     live: &Arc<Live>,
 ) -> Result<Measured, Broken> {
     let server = FreshServer::start(spec)?;
@@ -127,7 +138,11 @@ fn against_fresh(
         network_is_own: isolation == Isolation::NetworkNamespace,
         ..server.addresses()
     };
-    let load = watched(Some(server.pid()), || {
+    let others = Others {
+        server: Some(server.pid()),
+        spinners,
+    };
+    let load = watched(others, || {
         trial::run_live(spec, addresses, &sources(isolation, spec.index), live)
     });
     match server.stop() {
@@ -180,6 +195,7 @@ fn measurement(
         cost: load.cost,
         client: load.client,
         server,
+        cpu_idle: None,
         surroundings: None,
         wire: load.wire,
     }

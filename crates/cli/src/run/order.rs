@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use sockrates_core::cpu_idle::CpuIdle;
 use sockrates_core::custom::{
     Content, Custom, ExpectedBody, HttpExchange, Matching, Message, MessageExchange,
 };
@@ -166,6 +167,8 @@ fn scenario(
         workload: Workload::Custom(Box::new(custom)),
         load,
         wait: arguments.load.wait.into(),
+        cpu_idle: vec![CpuIdle::AsIs],
+        cpu_idle_connections: None,
         lanes,
         connections: vec![arguments.load.connections],
         timing,

@@ -52,6 +52,7 @@ pub(super) fn bounds(record: &TrialRecord) -> Result<(), String> {
         ("cost", written(&measured.cost)),
         ("client", written(&measured.client)),
         ("server", written(&measured.server)),
+        ("cpu_idle", written(&measured.cpu_idle)),
         ("surroundings", written(&measured.surroundings)),
         ("wire", written(&measured.wire)),
     ] {

@@ -66,6 +66,7 @@ impl Scenario {
                 )
             },
         )?;
+        check_list(&self.cpu_idle, "cpu_idle")?;
         self.check_exchanges()?;
         self.check_workload()?;
         for variant in self.variants() {
@@ -84,7 +85,8 @@ impl Scenario {
                     .saturating_mul(way.intervals_ms.len().max(1))
             })
             .fold(self.lanes.len(), usize::saturating_add);
-        let cells = ways.saturating_mul(self.connections.len());
+        let points = self.connections.len().saturating_mul(self.cpu_idle.len());
+        let cells = ways.saturating_mul(points);
         require(cells <= MAX_CELLS, "connections", || {
             format!("makes {cells} cells with the lanes and ways: use at most {MAX_CELLS}")
         })
@@ -299,6 +301,8 @@ impl Cell {
             target: Some(String::new()),
             load: self.load.clone(),
             wait: self.wait,
+            cpu_idle: vec![self.cpu_idle],
+            cpu_idle_connections: None,
             lanes: vec![self.lane.clone()],
             connections: vec![self.connections],
             timing: self.timing,
@@ -384,6 +388,9 @@ mod tests {
         assert!(error("[1]", "[]").contains("`connections`"));
         assert!(error("[1]", "[0]").contains("`connections`"));
         assert!(error("[1]", "[1, 1]").contains("twice"));
+        assert!(error("[1]", "[1]\ncpu_idle = []").contains("`cpu_idle`"));
+        assert!(error("[1]", "[1]\ncpu_idle = \"asleep\"").contains("\"as-is\""));
+        assert!(error("[1]", "[1]\ncpu_idle = [\"awake\", \"awake\"]").contains("twice"));
         assert!(error("\"tiny\"", "\"../tiny\"").contains("`name`"));
         assert!(error("http1-per-request", "http1-persistent").contains("twice"));
         assert!(error(r#"load = { model = "closed" }"#, "").contains("`load`"));

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use sockrates_core::cpu_idle::CpuIdle;
 use sockrates_core::document::{self, Document};
 use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{Metric, Outcome, TrialRecord, UpdateCounts};
 use sockrates_core::run_result::{RunResult, TrustLevel};
 use sockrates_core::summary::Summary;
+use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict::{self, Flag};
 
@@ -115,6 +117,54 @@ fn version_4_documents_load_with_their_facts() {
 }
 
 #[test]
+fn version_5_documents_load_with_their_facts() {
+    let record: TrialRecord = load(5);
+    assert!(verdict::is_valid(&record));
+    assert_eq!(load::<TrialSpec>(5), record.spec);
+    assert_eq!(record.spec.cell.cpu_idle, CpuIdle::Awake);
+    assert_eq!(
+        load::<TrialRecord>(4).spec.cell.cpu_idle,
+        CpuIdle::AsIs,
+        "as it was before there was a choice"
+    );
+    let measured = record.measurement.as_ref().unwrap();
+    let around = measured.surroundings.as_ref().unwrap();
+    let facts = measured.cpu_idle.as_ref().unwrap();
+    assert_eq!(
+        (facts.achieved, facts.spinner_cpu_ns),
+        (CpuIdle::Awake, around.spinner_cpu_ns)
+    );
+    assert!(facts.spinner_cpu_ns > 0);
+}
+
+#[test]
+fn what_keeps_cpus_awake_is_not_foreign_and_a_refusal_is_said() {
+    let mut record: TrialRecord = load(5);
+    let measured = record.measurement.as_mut().unwrap();
+    let around = measured.surroundings.insert(Surroundings {
+        wall_ns: 1_000_000_000,
+        cpus: vec![
+            CpuTimes {
+                busy_ns: 1_000_000_000,
+                ..CpuTimes::default()
+            };
+            2
+        ],
+        server: Some(TaskTimes::default()),
+        ..Surroundings::default()
+    });
+    assert_eq!(verdict::foreign_share(around), Some(1.0));
+    around.spinner_cpu_ns = 1_990_000_000;
+    assert!(verdict::foreign_share(around).unwrap() < 0.01);
+    assert!(verdict::disturbances(&record).is_empty());
+    assert!(!verdict::flags(&record).contains(&Flag::NotAwake));
+    let facts = record.measurement.as_mut().unwrap().cpu_idle.as_mut();
+    facts.unwrap().achieved = CpuIdle::AsIs;
+    assert!(verdict::flags(&record).contains(&Flag::NotAwake));
+    assert_eq!(Flag::NotAwake.class(), verdict::Class::Outcome);
+}
+
+#[test]
 fn version_5_of_a_manifest_loads_with_its_facts() {
     assert_eq!(load::<RunManifest>(5).resumed_unix_ms.len(), 1);
     assert!(load::<RunManifest>(4).resumed_unix_ms.is_empty());
@@ -193,7 +243,6 @@ fn an_open_load_must_issue_what_its_schedule_holds() {
 
 #[test]
 fn each_disturbance_is_seen_by_its_rule() {
-    use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
     let quiet = || Surroundings {
         wall_ns: 1_000_000_000,
         cpus: vec![

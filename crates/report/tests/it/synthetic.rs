@@ -166,6 +166,7 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         answers: None,
         silence: None,
         cost: None,
+        cpu_idle: None,
         surroundings: None,
         wire: None,
         client: cpu(6_000),
