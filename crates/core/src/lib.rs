@@ -35,3 +35,4 @@ pub mod threshold;
 pub mod units;
 pub mod update;
 pub mod verdict;
+pub mod work;

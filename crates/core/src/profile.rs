@@ -36,6 +36,8 @@ pub struct Entry {
         skip_serializing_if = "Option::is_none"
     )]
     pub cpu_idle: Option<Vec<CpuIdle>>,
+    /// Measures the scenario in the first so many blocks only; absent, as the scenario says.
+    pub blocks: Option<u32>,
 }
 
 /// How often each cell of a scenario that is run by itself is measured.
@@ -139,6 +141,7 @@ impl Profile {
                 connections: None,
                 timing: None,
                 cpu_idle: None,
+                blocks: None,
             }],
         }
     }
@@ -170,6 +173,7 @@ impl Entry {
             scenario.cpu_idle.clone_from(cpu_idle);
         }
         scenario.timing = self.timing.unwrap_or(scenario.timing);
+        scenario.blocks = self.blocks.or(scenario.blocks);
         scenario.check()?;
         Ok(scenario)
     }

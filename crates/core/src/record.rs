@@ -275,6 +275,32 @@ pub struct Wire {
     pub data_segments_received: u64,
     /// Segments sent again.
     pub segments_retransmitted: u64,
+    /// The part of it that made connections usable; absent where that was not read, as in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<HandshakeWire>,
+}
+
+/// What connections had carried when they became usable: an upgrade to WebSocket, nothing over bare TCP and HTTP/1.1.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct HandshakeWire {
+    /// Connections that were asked.
+    pub connections: u64,
+    /// Those of them on which the client had waited for an answer.
+    pub waits: u64,
+    /// Payload bytes of TCP sent.
+    pub bytes_sent: u64,
+    /// Payload bytes of TCP received.
+    pub bytes_received: u64,
+}
+
+impl HandshakeWire {
+    /// Adds another connection's or worker's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.waits += other.waits;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
 }
 
 impl Wire {
@@ -287,6 +313,11 @@ impl Wire {
         self.data_segments_sent += other.data_segments_sent;
         self.data_segments_received += other.data_segments_received;
         self.segments_retransmitted += other.segments_retransmitted;
+        match (&mut self.handshake, other.handshake) {
+            (Some(mine), Some(theirs)) => mine.merge(&theirs),
+            (None, theirs) => self.handshake = theirs,
+            (Some(_), None) => {}
+        }
     }
 }
 

@@ -57,6 +57,9 @@ pub struct Scenario {
     /// Exactly so many operations, from the first on, then the trial ends: for what can be counted exactly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operations: Option<u32>,
+    /// Measured in the first so many blocks of a run only, as what is counted needs no more; absent, in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<u32>,
     /// The ways of learning of the same events, side by side: each replaces delivery, load and lanes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Way>,

@@ -11,6 +11,7 @@ use crate::failure::FailureCounts;
 use crate::lane::{Lane, Lifecycle};
 use crate::manifest::RunStatus;
 use crate::verdict::Flag;
+use crate::work::LaneWork;
 
 /// What a run found.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -47,6 +48,9 @@ pub struct Summary {
     /// How the delivery of a message grows with its room.
     #[serde(default)]
     pub room_fits: Vec<RoomFit>,
+    /// What a message takes in each lane, counted exactly: it holds on any machine.
+    #[serde(default)]
+    pub counted: Vec<CountedLane>,
 }
 
 impl Document for Summary {
@@ -365,4 +369,73 @@ pub struct RoomFit {
     pub base_ns: f64,
     /// The share of the variance of all trials that the line through all of them explains.
     pub r_squared: f64,
+}
+
+/// What a lane took for a fixed number of messages, counted by the kernel at the client's end. All counts are for all
+/// messages together; [`CountedLane::each`] divides.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct CountedLane {
+    /// The id of the cell that was counted.
+    pub cell: String,
+    /// The lane.
+    pub lane: Lane,
+    /// How many messages were sent and answered.
+    pub messages: u64,
+    /// The length of one message's payload; its reply is as long.
+    pub payload_bytes: u32,
+    /// How often the client waits for the server, or for its kernel, before it can go on.
+    pub turn_arounds: TurnArounds,
+    /// What the client sent.
+    pub sent: ByteParts,
+    /// What the client received.
+    pub received: ByteParts,
+    /// Segments with data that the client sent, repetitions left out; null where the kernel did not say.
+    pub segments_sent: Option<u64>,
+    /// Segments with data that the client received, repetitions left out; null where these could not be told apart.
+    pub segments_received: Option<u64>,
+    /// Connections that were opened. Each takes an ephemeral port.
+    pub connections: u64,
+    /// The counts that were not the same in every trial, by name: for these the most frequent value is given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub varying: Vec<String>,
+    /// Instructions and system calls of both ends; null where they were not counted (`just reproduce --work`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<LaneWork>,
+}
+
+impl CountedLane {
+    /// Returns a count per message.
+    pub fn each(&self, count: u64) -> f64 {
+        count as f64 / self.messages as f64
+    }
+
+    /// Returns the turn-arounds per message; `None` where those of handshakes were not counted.
+    pub fn turn_arounds_each(&self) -> Option<f64> {
+        let all = &self.turn_arounds;
+        Some(self.each(all.connect + all.handshake? + all.exchange))
+    }
+}
+
+/// Turn-arounds by what they are for. On a network each adds a round trip.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct TurnArounds {
+    /// Connections that were opened: SYN, and the SYN-ACK that is waited for.
+    pub connect: u64,
+    /// Handshakes whose answer was waited for, as the upgrade to WebSocket; null where that was not counted.
+    pub handshake: Option<u64>,
+    /// Messages whose reply was waited for.
+    pub exchange: u64,
+}
+
+/// Bytes of TCP payload in one direction, by what they are for. The parts add up to the total.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct ByteParts {
+    /// All of them.
+    pub total: u64,
+    /// Payload of messages.
+    pub payload: u64,
+    /// What made connections usable, as the upgrade to WebSocket; null where that was not counted.
+    pub handshake: Option<u64>,
+    /// The rest: headers of HTTP, frame headers and closing frames of WebSocket; null where `handshake` is.
+    pub framing: Option<u64>,
 }

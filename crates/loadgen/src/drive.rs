@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
+use sockrates_core::record::Wire;
 use tokio::sync::Notify;
 
 use crate::agenda::{Agenda, Due};
@@ -197,6 +198,7 @@ where
         self.witness = self.shared.witness(&stream);
         let transport = T::handshake(stream, &self.shared.peer).await?;
         let usable_ns = environment.now_ns();
+        self.shared.account_handshake(self.witness.as_ref());
         self.connection = Some(Connection {
             transport,
             left: self.shared.exchanges.0,
@@ -296,6 +298,20 @@ impl<E: Environment> Shared<E> {
     pub(crate) fn account(&self, witness: Option<E::Witness>) {
         if let Some(carried) = witness.and_then(|witness| self.environment.carried(&witness)) {
             self.recorder.borrow_mut().wire.merge(&carried);
+        }
+    }
+
+    /// Notes what a connection had carried when it became usable, before any message. A server of one's own may say
+    /// something by itself, which is no handshake.
+    pub(crate) fn account_handshake(&self, witness: Option<&E::Witness>) {
+        let witness = witness.filter(|_| !self.is_foreign);
+        let handshake = witness.and_then(|witness| self.environment.handshake(witness));
+        if handshake.is_some() {
+            let wire = Wire {
+                handshake,
+                ..Wire::default()
+            };
+            self.recorder.borrow_mut().wire.merge(&wire);
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::record::Wire;
+use sockrates_core::record::{HandshakeWire, Wire};
 use sockrates_probe::timer::TimerFd;
 use sockrates_probe::{clock, connection};
 use tokio::net::TcpStream;
@@ -31,6 +31,17 @@ pub(crate) trait Environment: Clone + 'static {
 
     /// Reads what a connection has carried; `None` where the kernel does not say.
     fn carried(&self, witness: &Self::Witness) -> Option<Wire>;
+
+    /// Reads what a connection has carried that has just become usable.
+    fn handshake(&self, witness: &Self::Witness) -> Option<HandshakeWire> {
+        let carried = self.carried(witness)?;
+        Some(HandshakeWire {
+            connections: 1,
+            waits: u64::from(carried.bytes_received > 0),
+            bytes_sent: carried.bytes_sent,
+            bytes_received: carried.bytes_received,
+        })
+    }
 
     /// Makes a wait for instants of this clock. Called once per task, not per operation.
     fn timer(&self) -> std::io::Result<impl Timer + 'static>;
@@ -74,6 +85,7 @@ impl Environment for Real {
             data_segments_sent: info.data_segments_sent,
             data_segments_received: info.data_segments_received,
             segments_retransmitted: info.segments_retransmitted,
+            handshake: None,
         })
     }
 

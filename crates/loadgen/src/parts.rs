@@ -113,6 +113,8 @@ where
         for (((workload, opened), global), local) in slots {
             let alarm = Rc::<Alarm>::default();
             let (connection, witness) = opened.map_or((None, None), |opened| {
+                // Nothing was asked of it since it became usable.
+                shared.account_handshake(opened.witness.as_ref());
                 let [dialed_ns, connected_ns, usable_ns] = opened.instants;
                 let mut recorder = shared.recorder.borrow_mut();
                 recorder.set_up(dialed_ns, connected_ns, usable_ns);

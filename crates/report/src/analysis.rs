@@ -13,7 +13,7 @@ use crate::dataset::Dataset;
 use crate::metrics;
 use crate::text;
 use crate::view::{CellView, View};
-use crate::{attribution, break_even, comparison, judgement, polling, rooms};
+use crate::{attribution, break_even, comparison, counted, judgement, polling, rooms};
 
 /// Judges a run. Pure: the same records give the same summary.
 pub fn summarize(dataset: &Dataset) -> Summary {
@@ -36,6 +36,7 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         break_evens: break_even::all(view),
         polling_break_evens: polling::all(view),
         room_fits: rooms::all(view),
+        counted: counted::all(view),
         judgement,
     }
 }

@@ -12,6 +12,7 @@ use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_regular};
 use sockrates_core::manifest::RunManifest;
 use sockrates_core::plan::Cell;
 use sockrates_core::record::TrialRecord;
+use sockrates_core::work::Work;
 
 use crate::course::Course;
 use crate::spread;
@@ -25,6 +26,8 @@ pub struct Dataset {
     pub records: Vec<TrialRecord>,
     /// The trial files that could not be used (paths relative to the run), each with the reason.
     pub damaged: Vec<(PathBuf, String)>,
+    /// What operations take of both ends, where that was counted beside the run.
+    pub work: Option<Work>,
     /// The condensed slices of each record.
     pub(crate) courses: Vec<Course>,
 }
@@ -86,7 +89,12 @@ impl Dataset {
                 Err(reason) => damaged.push((relative(path, run), reason)),
             }
         }
-        Ok(Self::of_trials(manifest, trials, damaged))
+        let mut dataset = Self::of_trials(manifest, trials, damaged);
+        match load_work(run) {
+            Ok(work) => dataset.work = work,
+            Err(reason) => dataset.damaged.push((WORK_FILE.into(), reason)),
+        }
+        Ok(dataset)
     }
 
     /// Makes a dataset of records that are already in memory.
@@ -110,8 +118,23 @@ impl Dataset {
             manifest,
             records,
             damaged,
+            work: None,
             courses,
         }
+    }
+}
+
+/// The name of the file in a run's folder that says what operations take.
+pub const WORK_FILE: &str = "work.json";
+
+/// Reads what operations take, where that was counted.
+fn load_work(run: &Path) -> Result<Option<Work>, String> {
+    match read_regular(&run.join(WORK_FILE), MAX_DOCUMENT_BYTES) {
+        Ok(json) => document::parse(&json)
+            .map(Some)
+            .map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
     }
 }
 

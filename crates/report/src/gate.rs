@@ -10,11 +10,11 @@ use std::fmt::Write;
 use serde::Serialize;
 use sockrates_core::lane::Lane;
 use sockrates_core::plan::Cell;
-use sockrates_core::record::{Isolation, TrialRecord, Wire};
+use sockrates_core::record::{TrialRecord, Wire};
 use sockrates_core::summary::Estimate;
-use sockrates_core::verdict;
 
 use crate::comparison::{Pairs, ratio};
+use crate::counted;
 use crate::dataset::Dataset;
 use crate::judgement;
 use crate::metrics::{CPU, SERVER_CPU};
@@ -224,7 +224,7 @@ fn twin<'a>(view: &'a View<'_>, cell: &Cell) -> Option<&'a CellView<'a>> {
 /// Which counts are compared, and how each is read from a trial; `None` where it cannot be known exactly.
 type Count = (&'static str, fn(&TrialRecord, &Wire) -> Option<u64>);
 
-const COUNTS: [Count; 6] = [
+const COUNTS: [Count; 8] = [
     ("connections", |_, wire| Some(wire.connections)),
     ("handshakes", |_, wire| Some(wire.handshakes)),
     ("bytes_sent", |_, wire| Some(wire.bytes_sent)),
@@ -232,23 +232,14 @@ const COUNTS: [Count; 6] = [
     ("data_segments_sent", |_, wire| {
         Some(wire.data_segments_sent)
     }),
-    ("data_segments_received", data_segments_received),
+    ("data_segments_received", counted::data_segments_received),
+    ("handshake_bytes_sent", |_, wire| {
+        Some(wire.handshake?.bytes_sent)
+    }),
+    ("handshake_bytes_received", |_, wire| {
+        Some(wire.handshake?.bytes_received)
+    }),
 ];
-
-/// The server's repetitions are only known where nobody else shares the network: there the kernel counts both ends'.
-fn data_segments_received(record: &TrialRecord, wire: &Wire) -> Option<u64> {
-    let measurement = record.measurement.as_ref()?;
-    if measurement.isolation != Isolation::NetworkNamespace {
-        return None;
-    }
-    let all = measurement
-        .surroundings
-        .as_ref()?
-        .network
-        .segments_retransmitted;
-    let servers = all.saturating_sub(wire.segments_retransmitted);
-    wire.data_segments_received.checked_sub(servers)
-}
 
 fn counts(ours: &View<'_>, theirs: &View<'_>) -> Vec<CountRow> {
     let mut rows = Vec::new();
@@ -284,17 +275,11 @@ fn counts(ours: &View<'_>, theirs: &View<'_>) -> Vec<CountRow> {
     rows
 }
 
-/// Returns every count that occurred in a whole trial. A disturbance changes no count, so disturbed trials count here.
+/// Returns every count that occurred in a whole trial.
 fn values(cell: &CellView<'_>, read: fn(&TrialRecord, &Wire) -> Option<u64>) -> BTreeSet<u64> {
-    let of = |record: &&TrialRecord| {
-        let measurement = record.measurement.as_ref()?;
-        let done = measurement.operations.verified + measurement.warm_up.verified;
-        let is_whole = Some(done) == record.spec.stop_after_operations;
-        (verdict::is_valid(record) && is_whole)
-            .then(|| read(record, measurement.wire.as_ref()?))
-            .flatten()
-    };
-    cell.trials.iter().filter_map(of).collect()
+    counted::whole(cell)
+        .filter_map(|(record, wire)| read(record, wire))
+        .collect()
 }
 
 fn ratios(ours: &View<'_>, theirs: &View<'_>, notes: &mut Vec<String>) -> Vec<RatioRow> {

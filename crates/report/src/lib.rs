@@ -12,6 +12,7 @@ mod attribution;
 mod break_even;
 mod charts;
 mod comparison;
+mod counted;
 mod course;
 mod dataset;
 mod finding;
@@ -38,7 +39,7 @@ mod write;
 
 pub use analysis::summarize;
 pub use charts::charts;
-pub use dataset::{Dataset, LoadError};
+pub use dataset::{Dataset, LoadError, WORK_FILE};
 pub use side_by_side::{Charts, CompareError, SideBySide, compare_lanes, compare_runs};
 pub use terminal::terminal;
 pub use write::write;

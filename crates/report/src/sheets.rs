@@ -4,16 +4,16 @@ mod news;
 
 use serde::Serialize;
 use sockrates_core::capacity::Bound;
-use sockrates_core::record::Wire;
 use sockrates_core::summary::{
     Attribution, BreakEven, Comparison, Estimate, Summary, Unit, Verdict,
 };
 use sockrates_core::units;
 
+use crate::counted;
 use crate::finding::with_interval;
 use crate::metrics::{self, CLIENT_CPU, CPU, SERVER_CPU};
 use crate::text;
-use crate::view::{CellView, View};
+use crate::view::View;
 
 /// One table, all text.
 #[derive(Debug, Serialize)]
@@ -40,7 +40,7 @@ pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Sheet> {
         news::rooms(view, summary),
         news::room_fits(summary),
         news::games(view, summary),
-        wire(view),
+        counted::table(view, summary),
     ];
     sheets
         .into_iter()
@@ -295,45 +295,6 @@ fn capacity(view: &View<'_>) -> Sheet {
                  over independent searches. ≥: the generator was the limit.",
         heads: vec!["cell", "capacity", "range", "probes", "converged"],
         rows: rows.collect(),
-    }
-}
-
-fn wire(view: &View<'_>) -> Sheet {
-    let row = |cell: &CellView<'_>| {
-        let operations = f64::from(cell.cell.operations?);
-        let wire: &Wire = cell.valid.first()?.measurement.wire.as_ref()?;
-        let each = |count: u64| {
-            let each = count as f64 / operations;
-            if each.fract() == 0.0 {
-                format!("{each:.0}")
-            } else {
-                format!("{each:.3}")
-            }
-        };
-        Some(vec![
-            text::line(&cell.name()),
-            text::bytes(cell.cell.workload.payload_bytes()),
-            each(wire.bytes_sent),
-            each(wire.bytes_received),
-            each(wire.data_segments_sent),
-            each(wire.data_segments_received),
-            each(wire.connections),
-        ])
-    };
-    Sheet {
-        title: "What goes over the wire",
-        detail: "Per message, as the kernel counted it over exactly so many messages: payload of TCP, without the headers of TCP \
-                 and IP. The same on any machine.",
-        heads: vec![
-            "lane",
-            "message",
-            "bytes sent",
-            "bytes received",
-            "segments sent",
-            "segments received",
-            "connections",
-        ],
-        rows: view.cells.iter().filter_map(row).collect(),
     }
 }
 

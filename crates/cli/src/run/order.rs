@@ -173,6 +173,7 @@ fn scenario(
         connections: vec![arguments.load.connections],
         timing,
         operations: arguments.load.operations,
+        blocks: None,
         deliveries: Vec::new(),
     })
 }

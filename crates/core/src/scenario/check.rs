@@ -193,6 +193,9 @@ impl Scenario {
     }
 
     fn check_exchanges(&self) -> Result<(), ScenarioError> {
+        require(self.blocks != Some(0), "blocks", || {
+            "is 0: use 1 or more, or leave it out".to_owned()
+        })?;
         if let Some(count) = self.operations {
             require((1..=MAX_OPERATIONS).contains(&count), "operations", || {
                 format!("is {count}: use 1 to {MAX_OPERATIONS}")
@@ -307,6 +310,7 @@ impl Cell {
             connections: vec![self.connections],
             timing: self.timing,
             operations: self.operations,
+            blocks: None,
             deliveries: Vec::new(),
             workload: self.workload.clone(),
         };
@@ -396,6 +400,7 @@ mod tests {
         assert!(error(r#"load = { model = "closed" }"#, "").contains("`load`"));
         assert!(error("64", "2000000").contains("`workload.payload_bytes`"));
         assert!(error("64 }", "64, exchanges_per_connection = 10 }").contains("persistent lanes"));
+        assert!(error("connections = [1]", "connections = [1]\nblocks = 0").contains("`blocks`"));
         assert!(
             error("connections = [1]", "connections = [1]\noperations = 0")
                 .contains("`operations`")

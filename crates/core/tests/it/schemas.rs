@@ -11,6 +11,7 @@ use sockrates_core::record::TrialRecord;
 use sockrates_core::run_result::RunResult;
 use sockrates_core::summary::Summary;
 use sockrates_core::target::ServerUsage;
+use sockrates_core::work::Work;
 
 /// Compares with the committed file; with `UPDATE_SCHEMAS=1` writes it instead.
 fn check<D: Document + JsonSchema>() {
@@ -40,4 +41,5 @@ fn committed_schemas_describe_the_documents() {
     check::<Summary>();
     check::<RunResult>();
     check::<ServerUsage>();
+    check::<Work>();
 }

@@ -113,6 +113,7 @@ fn trial(spec: TrialSpec, world: World) -> TrialRecord {
             data_segments_sent: count,
             data_segments_received: count,
             segments_retransmitted: 0,
+            handshake: None,
         });
     }
     record
