@@ -32,7 +32,7 @@ lint:
 compare a b *arguments: build
     {{sockrates}} compare {{a}} {{b}} {{arguments}}
 
-# Measure what the reference measured and check against it (--counts-only: exact counts, in seconds)
+# Measure what the reference measured and check against it (--counts-only: exact counts, in seconds; --work: instructions and system calls, too)
 reproduce *arguments: build
     scripts/reproduce {{arguments}}
 

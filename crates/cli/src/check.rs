@@ -15,7 +15,9 @@ use crate::report;
 
 /// Check a run against a reference.
 ///
-/// Bytes, segments, connections and handshakes of counted cells must match exactly, on any machine. On the machine of
+/// Bytes, segments, connections and handshakes of counted cells must match exactly, on any machine;
+/// instructions and system calls per operation, where both runs hold a work.json of the same compiler, to within 1 % and
+/// 2 %. On the machine of
 /// the reference, ratios between lanes must agree: what lies apart by more than its margin is measured again, and only
 /// what lies apart again is a failure (exit code 5). What cannot be told never is.
 #[derive(Args, Debug)]
@@ -32,6 +34,9 @@ pub(crate) struct Arguments {
     /// Compare only what must match exactly
     #[arg(long)]
     counts_only: bool,
+    /// Demand that instructions and system calls are compared: both runs must hold a work.json
+    #[arg(long)]
+    work: bool,
     /// Leave what is suspicious undecided instead of measuring it again
     #[arg(long)]
     no_retest: bool,
@@ -52,6 +57,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Dataset::load(&folder).map_err(report::load_failure)
     };
     let (baseline, run) = (load(&arguments.baseline)?, load(&arguments.run)?);
+    if arguments.work {
+        gate::demand_work(&run, &baseline).map_err(impossible)?;
+    }
     let mut check = gate::check(&run, &baseline, arguments.counts_only).map_err(impossible)?;
     if check.outcome == Outcome::Suspicious && !arguments.no_retest {
         retest(&mut check, &run, &baseline, &arguments.results)?;
@@ -75,7 +83,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn impossible(error: CheckError) -> Failure {
     let exit = match error {
-        CheckError::NothingShared { .. } => Exit::Usage,
+        CheckError::NothingShared { .. } | CheckError::NoWork(_) => Exit::Usage,
+        CheckError::DamagedWork { .. } => Exit::Results,
         CheckError::NoValidTrial(_) => Exit::Harness,
     };
     Failure {

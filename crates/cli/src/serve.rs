@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use sockrates_server::faults::{Faults, Padding, Stall, Times};
+use sockrates_server::faults::{Faults, Instructions, Padding, Stall, Times};
 use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -81,6 +81,10 @@ struct FaultArguments {
     /// http1=NS,websocket=NS,tcp=NS, any of them; exp:NS draws times with that mean
     #[arg(long, value_name = "TIMES")]
     burn: Option<Times>,
+    /// Execute so many instructions more before each reply of http1, to test that a cost too small
+    /// to be timed is found: http1=COUNT
+    #[arg(long, value_name = "http1=COUNT")]
+    burn_instructions: Option<Instructions>,
     /// Wait this long before each reply, without using the CPU, to test that the instrument finds
     /// it: as with --burn
     #[arg(long, value_name = "TIMES")]
@@ -102,6 +106,7 @@ impl FaultArguments {
     fn faults(&self) -> Faults {
         Faults {
             burn: self.burn.clone().unwrap_or_default(),
+            burn_instructions: self.burn_instructions.unwrap_or_default(),
             delay: self.delay.clone().unwrap_or_default(),
             pad: self.pad.clone().unwrap_or_default(),
             stall: self.stall,

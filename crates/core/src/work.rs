@@ -24,12 +24,10 @@ pub struct Work {
     pub architecture: String,
     /// The C library, by name and version: its string functions are part of what is counted.
     pub c_library: String,
-    /// What counted instructions: `perf`, or a tool of valgrind, with its version; null where nothing could.
-    pub instructions_by: Option<String>,
-    /// What counted system calls: `strace`, with its version; null where nothing could.
-    pub system_calls_by: Option<String>,
-    /// The two numbers of operations whose difference was taken, so that start and end cancel.
-    pub operations: (u64, u64),
+    /// What counted instructions: `valgrind` or `perf`, with its version.
+    pub instructions_by: String,
+    /// What counted system calls: `valgrind` or `strace`, with its version.
+    pub system_calls_by: String,
     /// The length of a message, in bytes.
     pub payload_bytes: u32,
     /// How often each number was counted.
@@ -64,6 +62,8 @@ const MAX_COUNT: f64 = 1e12;
 pub struct LaneWork {
     /// The lane.
     pub lane: Lane,
+    /// The two numbers of operations whose difference was taken, so that start and end cancel.
+    pub operations: (u64, u64),
     /// User-space instructions of the client; null where they were not counted.
     pub client_instructions: Option<WorkCount>,
     /// User-space instructions of the server; null where they were not counted.

@@ -22,6 +22,10 @@ use crate::statistics;
 use crate::text;
 use crate::view::{CellView, View};
 
+mod work;
+
+pub use work::{WorkRow, demand_work};
+
 /// At most one run in a hundred may be red by chance, over all ratios and both stages together.
 const FALSE_ALARMS: f64 = 0.01;
 /// Ratios are told apart by these numbers, each with the distance that does not matter. They must cover what a machine's
@@ -51,6 +55,8 @@ pub struct Check {
     pub counts: Vec<CountRow>,
     /// What has to agree.
     pub ratios: Vec<RatioRow>,
+    /// Instructions and system calls of an operation; empty where one of the two runs lacks them.
+    pub work: Vec<WorkRow>,
     /// What else is to be known; sentences.
     pub notes: Vec<String>,
 }
@@ -126,6 +132,21 @@ pub enum CheckError {
     /// One of the two has nothing that counts.
     #[error("{0} has no valid trial: see its report for the reasons, and measure again")]
     NoValidTrial(String),
+    /// Work is to be compared, and one of the two lacks it.
+    #[error(
+        "{0} holds no work.json, which says what an operation takes: count it by `scripts/just reproduce --work`"
+    )]
+    NoWork(String),
+    /// Work is to be compared, and one of the two has it damaged.
+    #[error(
+        "the work.json of {run} cannot be used: {reason}; count again by `scripts/just reproduce --work`"
+    )]
+    DamagedWork {
+        /// The run.
+        run: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// Checks a run against a reference, by counts and, unless `counts_only`, by ratios.
@@ -143,7 +164,11 @@ pub fn check(run: &Dataset, baseline: &Dataset, counts_only: bool) -> Result<Che
     } else {
         ratios(&ours, &theirs, &mut notes)
     };
-    if counts.is_empty() && ratios.is_empty() {
+    let work = match (&run.work, &baseline.work) {
+        (Some(ours), Some(theirs)) => work::rows(ours, theirs, &mut notes),
+        _ => Vec::new(),
+    };
+    if counts.is_empty() && ratios.is_empty() && work.is_empty() {
         return Err(CheckError::NothingShared {
             run: name(&ours),
             baseline: name(&theirs),
@@ -155,6 +180,7 @@ pub fn check(run: &Dataset, baseline: &Dataset, counts_only: bool) -> Result<Che
         outcome: Outcome::Agrees,
         counts,
         ratios,
+        work,
         notes,
     };
     check.conclude();
@@ -201,7 +227,9 @@ impl Check {
     fn conclude(&mut self) {
         let counts = self.counts.iter().map(|row| row.outcome);
         let ratios = self.ratios.iter().map(|row| row.outcome);
-        self.outcome = counts.chain(ratios).max().unwrap_or(Outcome::Inconclusive);
+        let work = self.work.iter().map(|row| row.outcome);
+        let all = counts.chain(ratios).chain(work);
+        self.outcome = all.max().unwrap_or(Outcome::Inconclusive);
         if self.outcome == Outcome::Beside {
             self.outcome = Outcome::Agrees;
         }
@@ -394,6 +422,7 @@ impl Check {
             )
             .expect("writing to a string cannot fail");
         }
+        text += &work::text(&self.work);
         for row in self.ratio_lines() {
             writeln!(
                 text,
@@ -424,6 +453,7 @@ impl Check {
                 page += &format!("| {cell} | {baseline} | {run} | {outcome} |\n");
             }
         }
+        page += &work::markdown(&self.work);
         if !self.ratios.is_empty() {
             page += "\n| ratio | reference → run | change | |\n|---|---:|---:|---|\n";
             for line in self.ratio_lines() {
@@ -453,6 +483,10 @@ impl Check {
         };
         if !self.counts.is_empty() {
             sentence += &format!("; {counted} of {} counts match exactly", self.counts.len());
+        }
+        if !self.work.is_empty() {
+            let agreeing = work::agreeing(&self.work);
+            sentence += &format!("; {agreeing} of {} counts of work agree", self.work.len());
         }
         if !self.ratios.is_empty() {
             sentence += &format!("; {agreeing} of {} ratios agree", self.ratios.len());

@@ -7,6 +7,8 @@ use std::str::FromStr;
 pub struct Faults {
     /// CPU time burnt for each operation, before its reply.
     pub burn: Times,
+    /// Instructions executed for each operation of http1, before its reply.
+    pub burn_instructions: Instructions,
     /// Time waited for each operation, before its reply and after what is burnt: without using the CPU, and without
     /// holding up other connections.
     pub delay: Times,
@@ -54,6 +56,19 @@ impl Padding {
     /// Returns by how many bytes a reply of `/echo` is longer.
     pub const fn http1_bytes(&self) -> Option<usize> {
         self.http1_bytes
+    }
+}
+
+/// Instructions per operation, written `http1=COUNT`: a cost that is the same on any machine, and next to no time.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Instructions {
+    http1: Option<u32>,
+}
+
+impl Instructions {
+    /// Returns how many more an operation of http1 takes, to within a few.
+    pub const fn http1(&self) -> Option<u32> {
+        self.http1
     }
 }
 
@@ -141,6 +156,24 @@ impl FromStr for Padding {
     }
 }
 
+impl FromStr for Instructions {
+    type Err = SyntaxError;
+
+    fn from_str(text: &str) -> Result<Self, SyntaxError> {
+        let http1 = text
+            .strip_prefix("http1=")
+            .and_then(|count| count.parse().ok())
+            .filter(|count| (1..=MOST_INSTRUCTIONS).contains(count));
+        match http1 {
+            Some(_) => Ok(Self { http1 }),
+            None => Err(SyntaxError {
+                part: text.into(),
+                form: INSTRUCTIONS,
+            }),
+        }
+    }
+}
+
 impl FromStr for Stall {
     type Err = SyntaxError;
 
@@ -169,6 +202,9 @@ const TIMES: &str = "http1=NS,websocket=NS,tcp=NS: any of them, each once, with 
     or exp:NS for times drawn with that mean";
 const TIME: &str = "NS or exp:NS, with NS up to 60000000000";
 const PADDING: &str = "http1=BYTES, with BYTES from 5 to 1000: only replies of http1 can be padded and still be right";
+/// Less than a second of any CPU.
+const MOST_INSTRUCTIONS: u32 = 1_000_000_000;
+const INSTRUCTIONS: &str = "http1=COUNT, with COUNT from 1 to 1000000000";
 const STALL: &str = "AFTER_MS:FOR_MS, e.g. 500:100";
 
 #[cfg(test)]
@@ -223,6 +259,15 @@ mod tests {
         assert_eq!(padding("http1=1000"), Some(1000));
         for text in ["http1=4", "http1=1001", "http1", "websocket=10", "tcp=10"] {
             refused::<Padding>(text, "only replies of http1");
+        }
+    }
+
+    #[test]
+    fn instructions_are_for_http_and_counted() {
+        let count = |text: &str| text.parse::<Instructions>().unwrap().http1();
+        assert_eq!(count("http1=300"), Some(300));
+        for text in ["300", "http1=0", "http1=1000000001", "tcp=300"] {
+            refused::<Instructions>(text, "http1=COUNT");
         }
     }
 

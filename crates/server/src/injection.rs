@@ -30,6 +30,7 @@ pub(crate) enum Transport {
 #[derive(Debug)]
 pub(crate) struct Injection {
     burn: Draws,
+    http1_instructions: Option<u32>,
     delay: Draws,
     padding: Option<HeaderValue>,
     stall: Option<Arc<Stalling>>,
@@ -44,6 +45,7 @@ impl Injection {
         };
         (*faults != none).then(|| Self {
             burn: Draws::new(&faults.burn, "burn", faults.seed, index),
+            http1_instructions: faults.burn_instructions.http1(),
             delay: Draws::new(&faults.delay, "delay", faults.seed, index),
             padding: padding(&faults.pad),
             stall,
@@ -62,6 +64,9 @@ impl Injection {
             }
             if let Some(ns) = self.burn.next_ns(transport) {
                 burn(ns);
+            }
+            if let (Transport::Http1, Some(count)) = (transport, self.http1_instructions) {
+                execute(count);
             }
             if let Some(ns) = self.delay.next_ns(transport) {
                 let at_ns = clock::monotonic_ns() + ns;
@@ -202,6 +207,16 @@ fn burn(ns: u64) {
         last_ns = now_ns;
     }
 }
+
+/// Executes about so many instructions: a turn of the loop as compiled takes [`TURN`], on any machine.
+fn execute(instructions: u32) {
+    for turn in 0..instructions / TURN {
+        std::hint::black_box(turn);
+    }
+}
+
+/// Store of the turn, addition, comparison, jump.
+const TURN: u32 = 4;
 
 /// Makes the value that brings a header to the length asked for.
 fn padding(padding: &Padding) -> Option<HeaderValue> {
