@@ -55,10 +55,10 @@ pub struct Summary {
 
 impl Document for Summary {
     const KIND: &'static str = "summary";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
 
-    /// Version 2 adds judgement, comparisons, attributions and break-evens, version 3 units, version 4 flags; all may be
-    /// absent.
+    /// Version 2 adds judgement, comparisons, attributions and break-evens, version 3 units, version 4 flags, version 5 a
+    /// verdict for every effect and what could have been told; all may be absent.
     fn upgrade(from: u32, json: Value) -> Option<Value> {
         document::with_additions(from, from + 1, json)
     }
@@ -215,6 +215,14 @@ pub struct Judgement {
     pub disturbed_trials: u32,
     /// Attempts that were disturbed and repeated.
     pub repeated_trials: u32,
+    /// How alike the trials of one block are: the share of the variance of the logarithms of medians, each cell's own
+    /// level apart, that blocks explain (the intraclass correlation). Pairing within blocks gains about this much; null
+    /// where too few cells were measured in every block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_block_correlation: Option<f64>,
+    /// The share of all ordered pairs of cells of which one was planned directly after the other at least once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_pairs_covered: Option<f64>,
 }
 
 /// One cell against another, paired within blocks.
@@ -228,13 +236,19 @@ pub struct Comparison {
     pub metric: String,
     /// Blocks that hold an undisturbed value of both.
     pub blocks: u32,
-    /// The estimated ratio with the exact signed-rank interval; null when there are too few blocks.
+    /// The estimated ratio, of the one fit of its load point, with the exact signed-rank interval; null when there are
+    /// too few blocks, or when either number is only a bound.
     pub ratio: Option<Estimate>,
+    /// The typical value of the cell and of its reference, in the metric's unit, from the same fit: their quotient is
+    /// the ratio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<(f64, f64)>,
     /// How sure the intervals are: 0.95.
     pub confidence: f64,
     /// The sign test's interval of the same ratio, which assumes less; null when there are too few blocks.
     pub sign_interval: Option<(f64, f64)>,
-    /// The same as a difference, in the metric's unit.
+    /// The difference of the typical values, in the metric's unit, with the sign test's interval of the median of the
+    /// blocks' differences.
     pub difference: Option<Estimate>,
     /// Whether the run was for this comparison; others are descriptive.
     pub is_primary: bool,
@@ -244,10 +258,22 @@ pub struct Comparison {
     pub p_value: f64,
     /// The same after Holm's correction over the primary comparisons; null for others.
     pub p_adjusted: Option<f64>,
-    /// The ratio, less 1, below which a difference does not matter.
+    /// The ratio, less 1, below which a difference does not matter: the metric's own, or as far as two copies of one lane
+    /// may have come out apart at this load point, where that is more.
     pub margin: f64,
-    /// The smallest ratio, less 1, that this run could have told from none: nine times in ten, at the 1 % level.
+    /// The smallest true ratio, less 1, that runs like this one call different nine times in ten: the rule itself,
+    /// simulated with the spread of this run's blocks.
     pub detectable: Option<f64>,
+    /// Whether either number is only a bound, so that nothing is to be said of the ratio.
+    #[serde(default)]
+    pub is_bounded: bool,
+    /// Of an inconclusive comparison: the ratio, above 1, that its interval excludes in either direction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
+    /// Of an inconclusive comparison: with how many blocks runs with this spread and effect come to a verdict nine times
+    /// in ten; null when no practical number does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks_needed: Option<u32>,
     /// What may be said.
     pub verdict: Verdict,
 }
@@ -267,7 +293,7 @@ pub enum Verdict {
 }
 
 /// The two-by-two of one load point and metric: {http1, websocket} x {per-request, persistent}, on the logarithmic
-/// scale per block. `total = reuse x protocol`, exactly; all are ratios.
+/// scale, from the one fit of the load point: `total = reuse x protocol` to rounding; all are ratios.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Attribution {
     /// The scenario's name.
@@ -296,29 +322,55 @@ pub struct Attribution {
     pub protocol_main: Estimate,
     /// By how much keeping the connection matters more over WebSocket than over HTTP/1.1: 1 when the effects multiply.
     pub interaction: Estimate,
+    /// What may be said of each effect, by its name above; empty in summaries of earlier versions, which judged none.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, Verdict>,
     /// The four lanes' differences to the persistent tcp floor, in the metric's unit; empty for gains.
     pub above_floor: BTreeMap<String, Estimate>,
 }
 
-/// From how many messages on one connection a kept lane is cheaper than one connection per message.
+/// From how many messages on one connection a kept lane is cheaper than another lane: one connection per message, or
+/// another kept lane.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct BreakEven {
     /// The scenario's name.
     pub scenario: String,
     /// The lane that keeps its connection for n messages.
     pub kept: Lane,
-    /// The lane that opens one for each.
+    /// The lane it is compared with: one that opens a connection for each message, or a kept one.
     pub fresh: Lane,
-    /// The smallest n, as a real number; null when it never pays.
+    /// The smallest n, as a real number; null unless `crossing` is `found`.
     pub messages: Option<Estimate>,
-    /// Opening and closing a connection of the kept lane, in nanoseconds.
+    /// Whether there is such an n.
+    #[serde(default)]
+    pub crossing: Crossing,
+    /// What a connection of the kept lane costs beyond its messages, in nanoseconds: opening, the first exchange on it
+    /// and closing, less a message on an open connection.
     pub set_up_ns: Estimate,
     /// One message on an open connection, in nanoseconds.
     pub message_ns: Estimate,
-    /// One message of the fresh lane, opening and closing included, in nanoseconds.
+    /// One message of the other lane, in nanoseconds: opening and closing included, unless it is kept.
     pub fresh_ns: Estimate,
+    /// What a connection of the other lane costs beyond its messages, in nanoseconds; null unless it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh_set_up_ns: Option<Estimate>,
     /// What was measured with so many exchanges per connection, beside what the model expects.
     pub measured: Vec<BreakEvenPoint>,
+}
+
+/// Whether one lane becomes cheaper than another as its connections carry more messages.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Crossing {
+    /// From some number of messages on, with its interval.
+    Found,
+    /// From the first message on: there is no crossing.
+    Always,
+    /// Not at any number.
+    Never,
+    /// The run cannot tell.
+    #[default]
+    Unclear,
 }
 
 /// The model of a break-even, checked at one number of exchanges per connection.
@@ -330,6 +382,9 @@ pub struct BreakEvenPoint {
     pub measured_ns: Estimate,
     /// What set-up and message cost add up to, in nanoseconds.
     pub expected_ns: f64,
+    /// Whether what is expected lies within the measured interval.
+    #[serde(default)]
+    pub agrees: bool,
 }
 
 /// From which interval on polling costs less CPU time than push: what a poll costs, over what push costs in a second, its

@@ -23,6 +23,7 @@ pub fn summarize(dataset: &Dataset) -> Summary {
 pub(crate) fn of_view(view: &View<'_>) -> Summary {
     let manifest = &view.dataset.manifest;
     let judgement = judgement::of(view);
+    let comparisons = comparison::all(view, judgement.is_conclusive);
     Summary {
         schema: Summary::SCHEMA.to_owned(),
         schema_version: Summary::VERSION,
@@ -31,8 +32,8 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         status: manifest.status,
         fingerprint: manifest.fingerprint.id.clone(),
         cells: view.cells.iter().map(cell_summary).collect(),
-        comparisons: comparison::all(view, judgement.is_conclusive),
-        attributions: attribution::all(view),
+        attributions: attribution::all(view, &comparisons, judgement.is_conclusive),
+        comparisons,
         break_evens: break_even::all(view),
         polling_break_evens: polling::all(view),
         room_fits: rooms::all(view),

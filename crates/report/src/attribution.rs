@@ -1,11 +1,14 @@
 //! How much of a difference comes from keeping the connection, and how much from the protocol: the two-by-two
-//! {http1, websocket} x {per-request, persistent}, on the logarithmic scale within blocks, where effects add up exactly.
+//! {http1, websocket} x {per-request, persistent}, on the logarithmic scale, from the one fit of the load point, in which
+//! effects add up. Each effect has its verdict.
 
 use std::collections::BTreeMap;
 
-use sockrates_core::summary::{Attribution, Estimate};
+use sockrates_core::summary::{Attribution, Comparison, Estimate, Verdict};
+use sockrates_core::verdict;
 
-use crate::comparison::{by_block, estimate, ratio};
+use crate::basis::Basis;
+use crate::comparison::{Pairs, by_block, judge, middle_holding};
 use crate::metrics;
 use crate::view::{CellView, LoadPoint, View};
 
@@ -18,8 +21,28 @@ const LANES: [&str; 4] = [
 ];
 const FLOOR: &str = "tcp-persistent";
 
-/// Takes every load point apart that holds all four lanes.
-pub(crate) fn all(view: &View<'_>) -> Vec<Attribution> {
+/// Effects between two lanes: the worse, and the better one.
+const STEPS: [(&str, usize, usize); 5] = [
+    ("total", 0, 3),
+    ("reuse", 0, 1),
+    ("protocol", 1, 3),
+    ("protocol_per_request", 0, 2),
+    ("reuse_of_websocket", 2, 3),
+];
+/// Effects of all four: by how much each lane's logarithm counts.
+const CONTRASTS: [(&str, [f64; 4]); 3] = [
+    ("reuse_main", [0.5, -0.5, 0.5, -0.5]),
+    ("protocol_main", [0.5, 0.5, -0.5, -0.5]),
+    ("interaction", [-1.0, 1.0, 1.0, -1.0]),
+];
+
+/// Takes every load point apart that holds all four lanes, by each number that none of them only bounds. What the
+/// comparisons say of an effect is said here, too.
+pub(crate) fn all(
+    view: &View<'_>,
+    comparisons: &[Comparison],
+    is_conclusive: bool,
+) -> Vec<Attribution> {
     let points = view.load_points();
     let plain = points.iter().filter(|point| point.is_plain_echo());
     plain
@@ -30,79 +53,157 @@ pub(crate) fn all(view: &View<'_>) -> Vec<Attribution> {
                 names.push((metrics::THROUGHPUT.to_owned(), true));
                 names.push((metrics::CPU.to_owned(), false));
             }
-            names
-                .into_iter()
-                .filter_map(|(name, is_gain)| attribute(point, &name, is_gain))
+            names.into_iter().filter_map(|(name, is_gain)| {
+                let table = Table::of(point, &name, is_gain)?;
+                table.attribution(point, comparisons, is_conclusive)
+            })
         })
         .collect()
 }
 
-fn attribute(point: &LoadPoint<'_>, metric: &str, is_gain: bool) -> Option<Attribution> {
-    let cells: Vec<&CellView<'_>> = LANES
-        .iter()
-        .map(|name| point.lane(name))
-        .collect::<Option<_>>()?;
-    let blocks = common_blocks(&cells, metric);
-    // A gain is turned round, so that each effect is again the factor by which the kept WebSocket is better.
-    let sign = if is_gain { -1.0 } else { 1.0 };
-    let effect = |effect: fn(&[f64; 4]) -> f64| {
-        let logs = blocks.iter().map(|(_, values)| values.map(f64::ln));
-        let effects: Vec<_> = logs.map(|values| sign * effect(&values)).collect();
-        ratio(&effects)
-    };
-    Some(Attribution {
-        scenario: point.cell().scenario.clone(),
-        connections: point.cell().connections,
-        metric: metric.to_owned(),
-        is_gain,
-        blocks: u32::try_from(blocks.len()).expect("blocks are few"),
-        total: effect(|[h, _, _, wp]| h - wp)?,
-        reuse: effect(|[h, hp, _, _]| h - hp)?,
-        protocol: effect(|[_, hp, _, wp]| hp - wp)?,
-        protocol_per_request: effect(|[h, _, w, _]| h - w)?,
-        reuse_of_websocket: effect(|[_, _, w, wp]| w - wp)?,
-        reuse_main: effect(|[h, hp, w, wp]| f64::midpoint(h - hp, w - wp))?,
-        protocol_main: effect(|[h, hp, w, wp]| f64::midpoint(h - w, hp - wp))?,
-        interaction: effect(|[h, hp, w, wp]| (w - wp) - (h - hp))?,
-        above_floor: if is_gain {
-            BTreeMap::new()
-        } else {
-            above_floor(point, &cells, metric)
-        },
-    })
+/// The four cells, and the basis of what is said of them.
+struct Table<'a> {
+    cells: [&'a CellView<'a>; 4],
+    basis: Basis<'a>,
+    metric: String,
+    is_gain: bool,
 }
 
-/// Returns the four lanes' values of each block that holds all of them.
-fn common_blocks(cells: &[&CellView<'_>], metric: &str) -> Vec<(u32, [f64; 4])> {
-    let of_lanes: Vec<BTreeMap<u32, f64>> = cells
-        .iter()
-        .map(|cell| by_block(cell, metric).into_iter().collect())
-        .collect();
-    of_lanes[0]
-        .keys()
-        .filter_map(|block| {
-            let value = |lane: usize| of_lanes[lane].get(block).copied().filter(|v| *v > 0.0);
-            Some((*block, [value(0)?, value(1)?, value(2)?, value(3)?]))
+impl<'a> Table<'a> {
+    fn of(point: &LoadPoint<'a>, metric: &str, is_gain: bool) -> Option<Self> {
+        let cells: Vec<_> = LANES
+            .iter()
+            .map(|name| point.lane(name))
+            .collect::<Option<_>>()?;
+        let cells: [&CellView<'_>; 4] = cells.try_into().ok()?;
+        let is_bounded = cells.iter().any(|cell| metrics::is_bound(cell, metric));
+        (!is_bounded).then(|| Self {
+            cells,
+            basis: Basis::of(point, metric),
+            metric: metric.to_owned(),
+            is_gain,
         })
-        .collect()
-}
+    }
 
-/// Returns each lane's difference to the floor: loopback makes the floor so low that ratios exaggerate.
-fn above_floor(
-    point: &LoadPoint<'_>,
-    cells: &[&CellView<'_>],
-    metric: &str,
-) -> BTreeMap<String, Estimate> {
-    let Some(floor) = point.lane(FLOOR) else {
-        return BTreeMap::new();
-    };
-    let floor: BTreeMap<u32, f64> = by_block(floor, metric).into_iter().collect();
-    let above = |cell: &&CellView<'_>| {
-        let values = by_block(cell, metric).into_iter();
-        let differences: Vec<_> = values
-            .filter_map(|(block, value)| Some(value - floor.get(&block)?))
-            .collect();
-        Some((cell.cell.lane.to_string(), estimate(&differences)?))
-    };
-    cells.iter().filter_map(above).collect()
+    fn attribution(
+        &self,
+        point: &LoadPoint<'_>,
+        comparisons: &[Comparison],
+        is_conclusive: bool,
+    ) -> Option<Attribution> {
+        let mut effects = BTreeMap::new();
+        let mut verdicts = BTreeMap::new();
+        let blocks = self.common_blocks();
+        for (name, above, below) in STEPS {
+            let (estimate, verdict) = self.step(above, below, comparisons)?;
+            effects.insert(name, estimate);
+            verdicts.insert(name.to_owned(), verdict);
+        }
+        for (name, weights) in CONTRASTS {
+            let (estimate, verdict) = self.contrast(&blocks, weights)?;
+            effects.insert(name, estimate);
+            verdicts.insert(name.to_owned(), verdict);
+        }
+        if !is_conclusive {
+            verdicts
+                .values_mut()
+                .for_each(|verdict| *verdict = Verdict::Inconclusive);
+        }
+        Some(Attribution {
+            scenario: point.cell().scenario.clone(),
+            connections: point.cell().connections,
+            metric: self.metric.clone(),
+            is_gain: self.is_gain,
+            blocks: u32::try_from(blocks.len()).expect("blocks are few"),
+            total: effects["total"],
+            reuse: effects["reuse"],
+            protocol: effects["protocol"],
+            protocol_per_request: effects["protocol_per_request"],
+            reuse_of_websocket: effects["reuse_of_websocket"],
+            reuse_main: effects["reuse_main"],
+            protocol_main: effects["protocol_main"],
+            interaction: effects["interaction"],
+            verdicts,
+            above_floor: self.above_floor(point),
+        })
+    }
+
+    /// A gain is turned round, so that each effect is again the factor by which the second lane is better.
+    fn sign(&self) -> f64 {
+        if self.is_gain { -1.0 } else { 1.0 }
+    }
+
+    /// Judges the effect of going from one lane to another: in all blocks that hold both, as their comparison is.
+    fn step(
+        &self,
+        above: usize,
+        below: usize,
+        comparisons: &[Comparison],
+    ) -> Option<(Estimate, Verdict)> {
+        let (above, below) = (self.cells[above], self.cells[below]);
+        let pairs = Pairs::of(above, below, &self.metric);
+        let logs = pairs.log_ratios();
+        let logs: Vec<f64> = logs.iter().map(|log| self.sign() * log).collect();
+        let fitted = self.sign() * self.basis.contrast(above, below)?;
+        let judged = judge(
+            &logs,
+            Some(fitted),
+            verdict::margin(&self.metric),
+            self.basis.noise,
+        );
+        let (one, other) = (above.cell.id.as_str(), below.cell.id.as_str());
+        let is_it = |found: &&Comparison| {
+            let ids = (found.cell.as_str(), found.reference.as_str());
+            found.metric == self.metric && (ids == (one, other) || ids == (other, one))
+        };
+        let compared = comparisons.iter().find(is_it);
+        let verdict = compared.map_or(judged.verdict, |found| found.verdict);
+        Some((judged.ratio?, verdict))
+    }
+
+    fn contrast(&self, blocks: &[[f64; 4]], weights: [f64; 4]) -> Option<(Estimate, Verdict)> {
+        let weighted = |values: [f64; 4]| -> f64 {
+            let terms = values.iter().zip(weights);
+            self.sign() * terms.map(|(value, weight)| value * weight).sum::<f64>()
+        };
+        let logs: Vec<f64> = blocks.iter().map(|values| weighted(*values)).collect();
+        let mut fitted = [0.0; 4];
+        for (effect, cell) in fitted.iter_mut().zip(self.cells) {
+            *effect = self.basis.contrast(cell, self.cells[0])?;
+        }
+        let judged = judge(
+            &logs,
+            Some(weighted(fitted)),
+            verdict::margin(&self.metric),
+            self.basis.noise,
+        );
+        Some((judged.ratio?, judged.verdict))
+    }
+
+    /// Returns the natural logarithms of the four lanes' values of each block that holds all of them.
+    fn common_blocks(&self) -> Vec<[f64; 4]> {
+        let of_lanes = self.cells.map(|cell| -> BTreeMap<u32, f64> {
+            let values = by_block(cell, &self.metric).into_iter();
+            values.filter(|(_, value)| *value > 0.0).collect()
+        });
+        let logs = |block: &u32| {
+            let value = |lane: usize| Some(of_lanes[lane].get(block)?.ln());
+            Some([value(0)?, value(1)?, value(2)?, value(3)?])
+        };
+        of_lanes[0].keys().filter_map(logs).collect()
+    }
+
+    /// Returns each lane's difference to the floor: loopback makes the floor so low that ratios exaggerate.
+    fn above_floor(&self, point: &LoadPoint<'_>) -> BTreeMap<String, Estimate> {
+        let Some(floor) = point.lane(FLOOR).filter(|_| !self.is_gain) else {
+            return BTreeMap::new();
+        };
+        let above = |cell: &&CellView<'_>| {
+            let value = self.basis.value(cell)? - self.basis.value(floor)?;
+            let differences = Pairs::of(cell, floor, &self.metric).differences();
+            let estimate = middle_holding(&differences, value)?;
+            Some((cell.cell.lane.to_string(), estimate))
+        };
+        self.cells.iter().filter_map(above).collect()
+    }
 }

@@ -66,7 +66,10 @@ fn found(view: &View<'_>) -> String {
 /// Says how much of the difference is keeping the connection, and how much is the protocol.
 fn attributed(view: &View<'_>, point: &LoadPoint<'_>) -> Option<String> {
     let metric = metrics::name(point.main_metric(), "p50");
-    let found = attribution::all(view).into_iter().find(|found| {
+    let is_conclusive = judgement::of(view).is_conclusive;
+    let comparisons = comparison::all(view, is_conclusive);
+    let all = attribution::all(view, &comparisons, is_conclusive);
+    let found = all.into_iter().find(|found| {
         found.scenario == point.cell().scenario
             && found.connections == point.cell().connections
             && found.metric == metric

@@ -7,6 +7,7 @@ use sockrates_core::summary::Judgement;
 use sockrates_core::verdict::{self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
 
 use crate::comparison::by_block;
+use crate::design;
 use crate::metrics;
 use crate::ratio::median;
 use crate::statistics::{self, Decision};
@@ -45,6 +46,8 @@ pub(crate) fn of(view: &View<'_>) -> Judgement {
     reasons.extend(canary(view));
     let count = |number: usize| u32::try_from(number).expect("trials are few");
     Judgement {
+        within_block_correlation: design::within_block_correlation(view),
+        ordered_pairs_covered: design::ordered_pairs_covered(&view.dataset.manifest.plan),
         is_conclusive,
         reasons,
         disturbed_trials: count(disturbed),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sockrates_core::capacity::Bound;
+use sockrates_core::capacity::{Bound, Found};
 use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
@@ -90,12 +90,46 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
 
 fn throughput(cell: &CellView<'_>) -> MetricSummary {
     let rates: Vec<_> = cell.valid.iter().filter_map(Trial::throughput).collect();
-    let is_limited =
-        |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
-    let limited = cell.valid.iter().filter(is_limited).count();
-    let is_bound = limited * 2 > cell.valid.len() && cell.cell.load == Load::Closed {};
-    let qualifier = qualifier(is_bound);
+    let qualifier = qualifier(is_bound(cell, THROUGHPUT));
     over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
+}
+
+/// Says whether a number only bounds the truth: a rate that the client limited, or a quantile beyond which operations
+/// never ended.
+pub(crate) fn is_bound(cell: &CellView<'_>, name: &str) -> bool {
+    match name {
+        THROUGHPUT => {
+            let is_limited =
+                |trial: &&Trial<'_>| verdict::flags(trial.record).contains(&Flag::ClientLimited);
+            let limited = cell.valid.iter().filter(is_limited).count();
+            limited * 2 > cell.valid.len() && cell.cell.load == Load::Closed {}
+        }
+        CAPACITY => {
+            let found: Vec<_> = searches(cell).collect();
+            let limited = found.iter().filter(|found| found.bound == Bound::AtLeast);
+            limited.count() * 2 > found.len()
+        }
+        _ => {
+            quantile_of(name).is_some_and(|(metric, quantile)| is_censored(cell, metric, quantile))
+        }
+    }
+}
+
+fn searches(cell: &CellView<'_>) -> impl Iterator<Item = Found> {
+    let searches = cell
+        .valid
+        .iter()
+        .filter_map(|trial| trial.record.search.as_ref());
+    searches.map(|search| search.found)
+}
+
+/// Returns the time and the quantile that a name is made of.
+fn quantile_of(name: &str) -> Option<(Metric, f64)> {
+    let (metric, ending) = Metric::ALL
+        .into_iter()
+        .find_map(|metric| Some((metric, name.strip_prefix(metric.name())?.strip_prefix('_')?)))?;
+    let (_, quantile) = PERCENTILES.iter().find(|(known, _)| *known == ending)?;
+    Some((metric, *quantile))
 }
 
 fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
@@ -115,20 +149,10 @@ fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
 }
 
 fn capacity(cell: &CellView<'_>) -> Option<MetricSummary> {
-    let searches = cell
-        .valid
-        .iter()
-        .filter_map(|trial| trial.record.search.as_ref());
-    let found: Vec<_> = searches.map(|search| search.found).collect();
-    let rates: Vec<_> = found
-        .iter()
+    let rates: Vec<_> = searches(cell)
         .filter_map(|found| found.rate_per_second)
         .collect();
-    let limited = found
-        .iter()
-        .filter(|found| found.bound == Bound::AtLeast)
-        .count();
-    let qualifier = qualifier(limited * 2 > found.len());
+    let qualifier = qualifier(is_bound(cell, CAPACITY));
     let value = median(&rates)?;
     Some(over_trials(
         Some(value),
@@ -150,12 +174,9 @@ pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
         }
         CAPACITY => trial.record.search.as_ref()?.found.rate_per_second,
         _ => {
-            let (metric, quantile) = Metric::ALL.into_iter().find_map(|metric| {
-                Some((metric, name.strip_prefix(metric.name())?.strip_prefix('_')?))
-            })?;
-            let (_, quantile) = PERCENTILES.iter().find(|(ending, _)| *ending == quantile)?;
+            let (metric, quantile) = quantile_of(name)?;
             let times = trial.measurement.histograms.get(&metric)?;
-            Some(times.quantile_ns(*quantile)? as f64)
+            Some(times.quantile_ns(quantile)? as f64)
         }
     }
 }

@@ -4,7 +4,7 @@ use sockrates_core::lane::Lane;
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::PollingBreakEven;
 
-use crate::comparison::{PUSH, Pairs, estimate_or_range, ratio_or_range};
+use crate::comparison::{PUSH, Pairs, range, ratio_or_range, typical};
 use crate::metrics::CLIENT_SECOND_CPU;
 use crate::ratio::median;
 use crate::view::{CellView, LoadPoint, View};
@@ -65,12 +65,13 @@ fn between(polls: &[&CellView<'_>], push: &CellView<'_>) -> Option<PollingBreakE
     let found = ratio_or_range(&of_blocks(&|poll, push| (interval_ms * poll / push).ln()))?;
     let measured = polls.iter().filter_map(|poll| poll.interval_ms());
     let (low, high) = (measured.clone().min()?, measured.max()?);
+    let typical_of = |values: &[f64]| typical(values).or_else(|| range(values));
     Some(PollingBreakEven {
         poll: poll.cell.id.clone(),
         push: push.cell.id.clone(),
         events_per_second,
-        poll_ns: estimate_or_range(&of_blocks(&|poll, _| poll * interval_ms / 1e3))?,
-        push_ns: estimate_or_range(&of_blocks(&|_, push| push / events_per_second))?,
+        poll_ns: typical_of(&of_blocks(&|poll, _| poll * interval_ms / 1e3))?,
+        push_ns: typical_of(&of_blocks(&|_, push| push / events_per_second))?,
         is_extrapolated: found.value < low as f64 || found.value > high as f64,
         interval_ms: found,
     })

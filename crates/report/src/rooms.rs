@@ -6,7 +6,7 @@ use sockrates_core::record::Metric;
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::RoomFit;
 
-use crate::comparison::estimate_or_range;
+use crate::comparison::{middle, range};
 use crate::metrics;
 use crate::view::{CellView, LoadPoint, View};
 
@@ -93,7 +93,7 @@ pub(crate) fn fit(rooms: &Rooms<'_>, metric: Metric) -> Option<RoomFit> {
         lane: cell.lane.clone(),
         metric: metrics::name(metric, "p50"),
         members: rooms.sizes.iter().map(|(members, _)| *members).collect(),
-        per_member_ns: estimate_or_range(&slopes)?,
+        per_member_ns: middle(&slopes).or_else(|| range(&slopes))?,
         base_ns: through_all.base,
         r_squared: through_all.r_squared,
     })

@@ -4,12 +4,16 @@
 //! `exp` of one is a ratio. Everything here is exact for the number of blocks at hand: no normal approximation, which
 //! would be wrong in the tails that matter for a handful of blocks. Functions are pure, and none changes its input.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use crate::ratio::median;
 
 /// Makes the median absolute deviation of normal noise its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
+/// The level of the verdicts that state a difference.
+pub(crate) const ALPHA: f64 = 0.01;
+/// The level of each of the two one-sided tests of equivalence.
+pub(crate) const INNER_ALPHA: f64 = 0.05;
+/// The level of the sign test that has to agree.
+pub(crate) const SIGN_ALPHA: f64 = 0.05;
 /// A probability this much (relatively) above the allowed one still counts as equal: sums of f64 are not exact.
 const ROUNDING: f64 = 1e-9;
 
@@ -105,8 +109,7 @@ pub fn sign_interval(differences: &[f64], confidence: f64) -> Option<(f64, f64)>
     if !are_usable(differences) {
         return None;
     }
-    let ranks = vec![1; differences.len()];
-    let depth = depth(&sign_flips(&ranks), tail_of(confidence))?;
+    let depth = sign_depth(differences.len(), tail_of(confidence))?;
     let sorted = sorted(differences.iter().copied());
     Some((sorted[depth - 1], sorted[sorted.len() - depth]))
 }
@@ -166,64 +169,71 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
 /// Judges the differences of a comparison, natural-log ratios, against a margin that is a ratio less 1 (0.05 is 5 %).
 /// The first that holds:
 ///
-/// 1. [`Decision::Different`]: the 95 % signed-rank interval lies wholly outside the margin, on one side.
+/// 1. [`Decision::Different`]: there is a difference, and [`is_beyond`] the margin.
 /// 2. [`Decision::Equivalent`]: both one-sided 95 % bounds lie within the margin, its ends included: exact counts that
 ///    agree are equivalent within a margin of 0.
-/// 3. [`Decision::SlightlyDifferent`]: the 95 % interval does not hold 0.
+/// 3. [`Decision::SlightlyDifferent`]: there is a difference: the 99 % signed-rank interval does not hold 0, nor does the
+///    95 % sign interval, which does not hang on the assumption of symmetry.
 /// 4. [`Decision::Inconclusive`], also when there are too few differences for an interval, when one of them or the
-///    margin is not finite, when the margin is negative, and in place of 1 and 3 when the 95 % sign interval holds 0:
-///    the difference then hangs on the assumption of symmetry.
+///    margin is not finite, or when the margin is negative.
+///
+/// A difference is so stated by chance in one comparison of a hundred at most, whatever the spread, and one beyond the
+/// margin in one of a hundred whose true ratio lies at its edge. With 8 blocks that takes all of them on one side; with
+/// fewer no difference is ever stated.
 ///
 /// Equivalence: Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987.
 pub fn decide(differences: &[f64], margin: f64) -> Decision {
-    decision(differences, margin).unwrap_or(Decision::Inconclusive)
+    if is_beyond(differences, margin) {
+        return Decision::Different;
+    }
+    if is_within(differences, margin).unwrap_or(false) {
+        return Decision::Equivalent;
+    }
+    if is_margin(margin) && side(differences).is_some() {
+        return Decision::SlightlyDifferent;
+    }
+    Decision::Inconclusive
 }
 
-fn decision(differences: &[f64], margin: f64) -> Option<Decision> {
-    if !margin.is_finite() || margin < 0.0 {
-        return None;
-    }
+/// Says whether there is a difference, and the one-sided 99 % bound on its side lies beyond the margin, a ratio less 1.
+pub fn is_beyond(differences: &[f64], margin: f64) -> bool {
     let limit = margin.ln_1p();
-    let interval = signed_rank_interval(differences, 0.95)?;
-    let (sign_low, sign_high) = sign_interval(differences, 0.95)?;
-    let is_confirmed = sign_low > 0.0 || sign_high < 0.0;
-    if interval.low > limit || interval.high < -limit {
-        return is_confirmed.then_some(Decision::Different);
-    }
-    if lower_bound(differences, 0.05)? >= -limit && upper_bound(differences, 0.05)? <= limit {
-        return Some(Decision::Equivalent);
-    }
-    let is_different = interval.low > 0.0 || interval.high < 0.0;
-    (is_different && is_confirmed).then_some(Decision::SlightlyDifferent)
+    let bound = match side(differences) {
+        Some(Side::Above) => lower_bound(differences, ALPHA),
+        Some(Side::Below) => upper_bound(differences, ALPHA).map(|bound| -bound),
+        None => None,
+    };
+    is_margin(margin) && bound.is_some_and(|bound| bound > limit)
 }
 
-/// Returns the smallest true ratio, less 1, that this many blocks show to be beyond the margin with this power, in a
-/// one-sided test at `alpha`. `sigma` is the spread of a block's difference, a natural-log ratio; `margin` is a ratio
-/// less 1, and 0 asks for any difference. Planned with Student's t: ranks need about 5 % more blocks under normal noise
-/// and fewer under spikes.
-///
-/// `None` for fewer than two blocks, a negative spread or margin, a number that is not finite, an `alpha` outside 0 to
-/// 0.5 or a power outside 0.5 to 1.
-///
-/// The sample size of a one-sample t-test, solved for the effect: Lachin, "Introduction to sample size determination
-/// and power analysis for clinical trials", 1981.
-pub fn minimum_detectable(
-    sigma: f64,
-    blocks: usize,
-    alpha: f64,
-    power: f64,
-    margin: f64,
-) -> Option<f64> {
-    let is_meant = [sigma, margin]
-        .iter()
-        .all(|value| value.is_finite() && *value >= 0.0);
-    if !is_meant || blocks < 2 || !is_tail(alpha) || !(0.5..1.0).contains(&power) {
-        return None;
+fn is_within(differences: &[f64], margin: f64) -> Option<bool> {
+    let limit = margin.ln_1p();
+    let (low, high) = (
+        lower_bound(differences, INNER_ALPHA)?,
+        upper_bound(differences, INNER_ALPHA)?,
+    );
+    let enough = signed_rank_depth(differences.len(), INNER_ALPHA / 2.0).is_some();
+    Some(is_margin(margin) && enough && low >= -limit && high <= limit)
+}
+
+fn is_margin(margin: f64) -> bool {
+    margin.is_finite() && margin >= 0.0
+}
+
+/// On which side of 0 the centre of the differences lies.
+enum Side {
+    Above,
+    Below,
+}
+
+/// Returns the side that both the signed-rank and the sign interval lie on.
+fn side(differences: &[f64]) -> Option<Side> {
+    let interval = signed_rank_interval(differences, 1.0 - ALPHA)?;
+    let (low, high) = sign_interval(differences, 1.0 - SIGN_ALPHA)?;
+    if interval.low > 0.0 && low > 0.0 {
+        return Some(Side::Above);
     }
-    let blocks = blocks as f64;
-    let student = StudentsT::new(0.0, 1.0, blocks - 1.0).ok()?;
-    let steps = student.inverse_cdf(1.0 - alpha) + student.inverse_cdf(power);
-    Some((margin.ln_1p() + steps * sigma / blocks.sqrt()).exp_m1())
+    (interval.high < 0.0 && high < 0.0).then_some(Side::Below)
 }
 
 /// Estimates the standard deviation of the differences, in their unit, from the median distance to their median, which a
@@ -257,14 +267,14 @@ fn are_usable(values: &[f64]) -> bool {
     !values.is_empty() && values.iter().all(|value| value.is_finite())
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+pub(crate) fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_unstable_by(f64::total_cmp);
     sorted
 }
 
 /// Returns the means of all pairs, each value with itself too, smallest first.
-fn walsh_averages(differences: &[f64]) -> Vec<f64> {
+pub(crate) fn walsh_averages(differences: &[f64]) -> Vec<f64> {
     sorted(differences.iter().enumerate().flat_map(|(index, one)| {
         differences[index..]
             .iter()
@@ -316,7 +326,13 @@ fn depth(probabilities: &[f64], alpha: f64) -> Option<usize> {
     (depth > 0).then_some(depth)
 }
 
-fn signed_rank_depth(blocks: usize, alpha: f64) -> Option<usize> {
+/// As [`depth`], of the sorted differences.
+pub(crate) fn sign_depth(blocks: usize, alpha: f64) -> Option<usize> {
+    depth(&sign_flips(&vec![1; blocks]), alpha)
+}
+
+/// As [`depth`], of the sorted Walsh averages.
+pub(crate) fn signed_rank_depth(blocks: usize, alpha: f64) -> Option<usize> {
     let ranks: Vec<usize> = (1..=blocks).collect();
     depth(&sign_flips(&ranks), alpha)
 }

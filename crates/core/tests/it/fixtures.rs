@@ -8,8 +8,8 @@ use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{Metric, Outcome, TrialRecord, UpdateCounts};
 use sockrates_core::run_result::{RunResult, TrustLevel};
-use sockrates_core::summary::Summary;
 use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
+use sockrates_core::summary::{Comparison, Summary};
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict::{self, Flag};
 
@@ -168,6 +168,18 @@ fn what_keeps_cpus_awake_is_not_foreign_and_a_refusal_is_said() {
 fn version_5_of_a_manifest_loads_with_its_facts() {
     assert_eq!(load::<RunManifest>(5).resumed_unix_ms.len(), 1);
     assert!(load::<RunManifest>(4).resumed_unix_ms.is_empty());
+}
+
+#[test]
+fn version_5_of_a_summary_loads_with_its_facts() {
+    let summary: Summary = load(5);
+    assert_eq!(summary.attributions[0].verdicts.len(), 8);
+    let ratio = |found: &Comparison| found.ratio.map(|ratio| ratio.value);
+    for found in &summary.comparisons {
+        let quotient = found.values.map(|(value, other)| value / other);
+        assert_eq!(quotient.is_some(), ratio(found).is_some());
+    }
+    assert!(load::<Summary>(4).judgement.ordered_pairs_covered.is_none());
 }
 
 #[test]

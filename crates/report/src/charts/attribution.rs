@@ -35,7 +35,9 @@ struct Step<'a> {
 
 /// Draws one picture per closed load point whose four lanes were measured.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
-    let all = crate::attribution::all(view);
+    let is_conclusive = crate::judgement::of(view).is_conclusive;
+    let comparisons = crate::comparison::all(view, is_conclusive);
+    let all = crate::attribution::all(view, &comparisons, is_conclusive);
     view.load_points()
         .iter()
         .filter(|point| point.is_closed() && point.is_plain_echo())
@@ -133,8 +135,7 @@ fn group(scene: &mut Scene, found: &Attribution, axis: &Axis, top: f64) {
     bar(scene, &steps, axis, top + OTHER_BAR, OTHER_HEIGHT);
 }
 
-/// Two steps one after the other. Estimates of factors need not multiply to that of their product; the bar ends at the
-/// latter.
+/// Two steps one after the other: their factors multiply to the whole.
 fn way<'a>(
     found: &Attribution,
     names: [&'static str; 2],

@@ -7,6 +7,7 @@ use sockrates_core::summary::{Estimate, Unit, Verdict};
 use sockrates_core::verdict;
 
 use super::{NotCompared, Shared};
+use crate::basis::Basis;
 use crate::comparison::{self, CONFIDENCE, Pairs, by_block};
 use crate::ratio::median;
 use crate::statistics::{self, Decision};
@@ -161,7 +162,7 @@ pub(super) fn lanes_point(
     let names = comparison::compared(point);
     let rows = names
         .iter()
-        .filter_map(|name| paired(a, b, name, is_conclusive));
+        .filter_map(|name| paired(point, (a, b), name, is_conclusive));
     compared.comparisons = rows.collect();
     if is_overlaid(point) {
         compared.overlaid = vec![(a.cell.id.clone(), b.cell.id.clone())];
@@ -171,17 +172,19 @@ pub(super) fn lanes_point(
 
 /// Compares two cells of one run, block by block.
 fn paired(
-    a: &CellView<'_>,
-    b: &CellView<'_>,
+    point: &LoadPoint<'_>,
+    (a, b): Shared<'_>,
     metric: &str,
     is_conclusive: bool,
 ) -> Option<Compared> {
-    let found = comparison::compare(b, a, metric, is_conclusive)?;
+    let basis = Basis::of(point, metric);
+    let found = comparison::compare(b, a, metric, &basis, is_conclusive)?;
     let pairs = Pairs::of(b, a, metric).values;
     let of_a: Vec<_> = pairs.iter().map(|(_, _, a)| *a).collect();
     let of_b: Vec<_> = pairs.iter().map(|(_, b, _)| *b).collect();
     let mut row = row((a, b), metric, &of_a, &of_b);
     row.ratio = found.ratio;
+    row.margin = found.margin;
     row.difference = found.difference;
     row.verdict = found.verdict;
     Some(row)

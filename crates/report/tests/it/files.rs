@@ -89,7 +89,7 @@ fn the_summary_follows_its_schema() {
     let summary = written(&dataset(quick(1), |spec| realistic(spec, 50)), run.path());
     let json = fs::read(run.path().join("summary.json")).unwrap();
     assert_eq!(document::parse::<Summary>(&json).unwrap(), summary);
-    let schema = include_str!("../../../core/schema/summary.v4.json");
+    let schema = include_str!("../../../core/schema/summary.v5.json");
     let validator = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     validator
         .validate(&serde_json::from_slice(&json).unwrap())

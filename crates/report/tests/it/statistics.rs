@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sockrates_report::statistics::{
-    Decision, decide, hodges_lehmann, holm, lower_bound, minimum_detectable, rank_sum_interval,
+    Decision, decide, hodges_lehmann, holm, is_beyond, lower_bound, rank_sum_interval,
     shift_lower_bound, shift_upper_bound, sign_interval, signed_rank_interval, signed_rank_p,
     signed_rank_p_greater, spread, upper_bound,
 };
@@ -210,52 +210,6 @@ fn holm_adjusts_in_the_order_given() {
 }
 
 #[test]
-fn what_blocks_can_detect_is_as_tabulated() {
-    // Percent, as printed: the last digit is rounded, and large effects are within 2 %.
-    let table = [
-        (6, [2.0, 4.0, 6.1, 10.4, 22.0, 49.0]),
-        (8, [1.6, 3.2, 4.8, 8.1, 17.0, 37.0]),
-        (10, [1.3, 2.7, 4.1, 6.9, 14.0, 31.0]),
-        (15, [1.0, 2.1, 3.1, 5.3, 11.0, 23.0]),
-        (20, [0.9, 1.7, 2.6, 4.4, 9.0, 19.0]),
-        (30, [0.7, 1.4, 2.1, 3.5, 7.1, 15.0]),
-        (60, [0.5, 1.0, 1.4, 2.4, 4.9, 10.0]),
-    ];
-    for (blocks, row) in table {
-        for (sigma, expected) in [0.01, 0.02, 0.03, 0.05, 0.1, 0.2].into_iter().zip(row) {
-            let found = 100.0 * minimum_detectable(sigma, blocks, 0.01, 0.9, 0.0).unwrap();
-            let last_digit = if expected < 10.0 { 0.1 } else { 1.0 };
-            let allowed = f64::max(0.5 * last_digit, 0.02 * expected);
-            assert!(
-                (found - expected).abs() <= allowed,
-                "{blocks} {sigma}: {found}"
-            );
-        }
-    }
-}
-
-#[test]
-fn a_margin_multiplies_what_can_be_detected() {
-    let alone = minimum_detectable(0.05, 8, 0.01, 0.9, 0.0).unwrap();
-    let beyond = minimum_detectable(0.05, 8, 0.01, 0.9, 0.05).unwrap();
-    assert!(close(1.0 + beyond, 1.05 * (1.0 + alone)));
-    assert_eq!(minimum_detectable(0.0, 8, 0.01, 0.9, 0.0), Some(0.0));
-    for (sigma, blocks, alpha, power, margin) in [
-        (-0.1, 8, 0.01, 0.9, 0.0),
-        (f64::NAN, 8, 0.01, 0.9, 0.0),
-        (0.1, 1, 0.01, 0.9, 0.0),
-        (0.1, 8, 0.0, 0.9, 0.0),
-        (0.1, 8, 0.01, 1.0, 0.0),
-        (0.1, 8, 0.01, 0.9, -0.1),
-    ] {
-        assert_eq!(
-            minimum_detectable(sigma, blocks, alpha, power, margin),
-            None
-        );
-    }
-}
-
-#[test]
 fn spread_withstands_a_wild_block() {
     assert_eq!(spread(&[1.0]), None);
     assert_eq!(spread(&[1.0, f64::NAN]), None);
@@ -292,6 +246,9 @@ fn verdicts_of_plain_cases() {
         // Exact counts.
         (vec![0.0; 8], 0.0, Decision::Equivalent),
         (vec![0.1; 8], 0.0, Decision::Different),
+        // Seven blocks have no 99 % interval: they can only show that nothing differs.
+        (around(1.2)[..7].to_vec(), 0.05, Decision::Inconclusive),
+        (around(1.0)[..7].to_vec(), 0.05, Decision::Equivalent),
     ];
     for (differences, margin, expected) in cases {
         assert_eq!(
@@ -300,6 +257,17 @@ fn verdicts_of_plain_cases() {
             "{differences:?} {margin}"
         );
     }
+}
+
+/// With eight blocks the one-sided 99 % bound is the second smallest of all pairwise means.
+#[test]
+fn beyond_a_margin_is_what_the_bound_is_beyond() {
+    let differences = [0.06, 0.10, 0.12, 0.15, 0.2, 0.2, 0.3, 0.3];
+    assert_eq!(lower_bound(&differences, 0.01), Some(0.08));
+    assert!(is_beyond(&differences, 0.079_f64.exp_m1()));
+    assert!(!is_beyond(&differences, 0.081_f64.exp_m1()));
+    let mixed = [-0.001, 0.10, 0.12, 0.15, 0.2, 0.2, 0.3, 0.3];
+    assert!(!is_beyond(&mixed, 0.0), "one of eight on the other side");
 }
 
 #[test]
