@@ -210,7 +210,7 @@ impl Check {
             let again = second.iter().find(is_same);
             row.outcome = match again.map(|again| (again.outcome, is_above(row), is_above(again))) {
                 Some((Outcome::Suspicious, before, now)) if before == now => Outcome::Differs,
-                Some((Outcome::Suspicious | Outcome::Agrees, ..)) => {
+                Some((Outcome::Agrees, ..)) => {
                     self.notes.push(format!(
                         "{} of {} : {} was suspicious and did not come out so again",
                         row.metric, row.cell, row.below
@@ -392,13 +392,15 @@ fn change(found: &[f64], reference: &[f64], level: f64) -> Option<Estimate> {
     })
 }
 
-/// Suspicious when the whole interval lies beyond the margin.
+/// Suspicious when the whole interval lies beyond the margin; it agrees only when the whole lies within.
 fn judge(change: Estimate, margin: f64) -> Outcome {
     let limit = 1.0 + margin;
     if change.low > limit || change.high < 1.0 / limit {
         Outcome::Suspicious
-    } else {
+    } else if change.low >= 1.0 / limit && change.high <= limit {
         Outcome::Agrees
+    } else {
+        Outcome::Inconclusive
     }
 }
 
@@ -478,7 +480,7 @@ impl Check {
         let mut sentence = match self.outcome {
             Outcome::Differs => "something changed".to_owned(),
             Outcome::Suspicious => "something may have changed".to_owned(),
-            Outcome::Inconclusive => "nothing is known to have changed".to_owned(),
+            Outcome::Inconclusive => "could not tell whether anything changed".to_owned(),
             Outcome::Agrees | Outcome::Beside => "nothing changed".to_owned(),
         };
         if !self.counts.is_empty() {
@@ -490,6 +492,13 @@ impl Check {
         }
         if !self.ratios.is_empty() {
             sentence += &format!("; {agreeing} of {} ratios agree", self.ratios.len());
+        }
+        let rows = (self.counts.iter().map(|row| row.outcome))
+            .chain(self.ratios.iter().map(|row| row.outcome));
+        let untold = rows.filter(|outcome| *outcome == Outcome::Inconclusive);
+        let untold = untold.count();
+        if untold > 0 {
+            sentence += &format!("; {untold} could not be told");
         }
         text::sentence(&sentence)
     }
@@ -554,7 +563,7 @@ const fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Beside => "not judged",
         Outcome::Agrees => "agrees",
-        Outcome::Inconclusive => "inconclusive",
+        Outcome::Inconclusive => "could not tell",
         Outcome::Suspicious => "suspicious",
         Outcome::Differs => "DIFFERS",
     }

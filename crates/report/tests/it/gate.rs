@@ -261,6 +261,39 @@ fn a_disturbed_run_is_inconclusive_and_never_red() {
     );
 }
 
+/// Three in ten more, seen through noise that is as large: neither agreement nor a difference.
+#[test]
+fn what_cannot_be_told_does_not_agree() {
+    let noisy = |luck: u64| {
+        let mut run = run(10, World { luck, ..USUAL });
+        for record in &mut run.records {
+            let factor = 0.6 + 0.8 * chance(&record.spec, luck + 300);
+            let measurement = record.measurement.as_mut().unwrap();
+            let times = measurement
+                .histograms
+                .get_mut(&Metric::ServiceTime)
+                .unwrap();
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "small and positive"
+            )]
+            let ns = (times.max_ns().unwrap() as f64 * factor) as u64;
+            *times = constant(ns, times.count());
+        }
+        run
+    };
+    let check = checked(&noisy(6), &noisy(7));
+    assert_eq!(check.outcome, Outcome::Inconclusive, "{}", check.text());
+    let text = check.text();
+    assert!(
+        text.contains("could not tell whether anything changed"),
+        "{text}"
+    );
+    assert!(text.contains("could not be told"), "{text}");
+    assert!(!text.contains("nothing changed"), "{text}");
+}
+
 #[test]
 fn too_few_blocks_are_inconclusive() {
     let check = checked(&run(1, USUAL), &run(12, USUAL));

@@ -285,3 +285,87 @@ fn few_blocks_give_no_interval_and_no_verdict() {
         (4, None, Verdict::Inconclusive)
     );
 }
+
+#[test]
+fn effects_multiply_and_agree_with_the_comparisons() {
+    let summary = summarize(&dataset(plan(12), known));
+    for found in &summary.attributions {
+        let is = |product: f64, whole: f64| assert!((product / whole - 1.0).abs() < 1e-9);
+        is(found.reuse.value * found.protocol.value, found.total.value);
+        is(
+            found.protocol_per_request.value * found.reuse_of_websocket.value,
+            found.total.value,
+        );
+        is(
+            found.reuse_main.value * found.protocol_main.value,
+            found.total.value,
+        );
+        assert_eq!(found.verdicts.len(), 8);
+    }
+    let reuse = find(&summary, "http1-per-request", "http1-persistent");
+    let time = &summary.attributions[0];
+    assert_eq!(reuse.ratio.unwrap(), time.reuse);
+    assert_eq!(reuse.verdict, time.verdicts["reuse"]);
+    for found in &summary.comparisons {
+        let (value, other) = found.values.unwrap();
+        assert!((value / other / found.ratio.unwrap().value - 1.0).abs() < 1e-9);
+    }
+    let design = &summary.judgement;
+    assert!(design.within_block_correlation.unwrap() > 0.9, "{design:?}");
+    assert!((0.1..=1.0).contains(&design.ordered_pairs_covered.unwrap()));
+}
+
+/// A client that was busy all the time was the limit of what it measured.
+#[test]
+fn bounds_have_neither_ratio_nor_verdict_nor_attribution() {
+    let summary = summarize(&dataset(plan(12), |spec| {
+        let is_limited = spec.cell.lane.to_string() == "websocket-persistent";
+        let mut record = known(spec);
+        if is_limited {
+            record.measurement.as_mut().unwrap().client.cpu_user_ns = 600_000_000;
+        }
+        record
+    }));
+    let of_rates = summary
+        .comparisons
+        .iter()
+        .filter(|found| found.metric == "throughput");
+    let (bounded, others): (Vec<_>, Vec<_>) =
+        of_rates.partition(|found| found.cell.contains("websocket-persistent"));
+    assert!(!bounded.is_empty() && !others.is_empty());
+    for found in bounded {
+        assert!(found.is_bounded && found.ratio.is_none() && found.values.is_none());
+        assert_eq!(found.verdict, Verdict::Inconclusive);
+    }
+    assert!(
+        others
+            .iter()
+            .all(|found| !found.is_bounded && found.ratio.is_some())
+    );
+    let mut attributed = summary.attributions.iter();
+    assert!(attributed.all(|found| found.metric != "throughput"));
+}
+
+#[test]
+fn a_contrast_that_vanished_still_counts_among_the_questions() {
+    let mut whole = dataset(plan(8), known);
+    let is_kept =
+        |record: &TrialRecord| record.spec.cell.lane.to_string() != "websocket-persistent";
+    whole.records.retain(is_kept);
+    let summary = summarize(&Dataset::new(whole.manifest, whole.records, Vec::new()));
+    let primary: Vec<_> = summary
+        .comparisons
+        .iter()
+        .filter(|found| found.is_primary)
+        .collect();
+    assert_eq!(primary.len(), 3);
+    let vanished: Vec<_> = primary.iter().filter(|found| found.blocks == 0).collect();
+    assert_eq!(vanished.len(), 2);
+    assert!(
+        vanished
+            .iter()
+            .all(|found| found.verdict == Verdict::Inconclusive)
+    );
+    let answered = primary.iter().find(|found| found.blocks == 8).unwrap();
+    assert!((answered.p_adjusted.unwrap() / answered.p_value - 3.0).abs() < 1e-9);
+}

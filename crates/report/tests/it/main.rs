@@ -12,6 +12,7 @@ mod news;
 mod numbers;
 mod pages;
 mod side_by_side;
+mod simulation;
 mod single;
 mod statistics;
 mod synthetic;
