@@ -19,7 +19,8 @@ use crate::report;
 /// instructions and system calls per operation, where both runs hold a work.json of the same compiler, to within 1 % and
 /// 2 %. On the machine of
 /// the reference, ratios between lanes must agree: what lies apart by more than its margin is measured again, and only
-/// what lies apart again is a failure (exit code 5). What cannot be told never is.
+/// what lies apart again is a failure (exit code 5). What cannot be told never is, but for a run that lacks a part of its
+/// plan.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// A run's id, its folder, or `latest`
@@ -76,6 +77,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Outcome::Differs => Err(Failure::new(
             Exit::Gate,
             format!("{} differs from {}", check.run, check.baseline),
+        )),
+        _ if !check.is_whole => Err(Failure::new(
+            Exit::Gate,
+            format!(
+                "{} is not whole, so that nobody can tell whether it is as {}: {}",
+                check.run,
+                check.baseline,
+                check.notes.join("; ")
+            ),
         )),
         _ => Ok(()),
     }

@@ -20,9 +20,13 @@ pub(crate) struct Arguments {
     /// Where runs are looked up
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     results: PathBuf,
-    /// Rebuild nothing: say whether every derived file is what its records give (exit code 5 when not)
+    /// Rebuild nothing: say whether every derived file is what its records give (exit code 5 when not). Bitmaps and the
+    /// interval log may be absent
     #[arg(long, conflicts_with = "json")]
     check: bool,
+    /// Write a packed copy of the run, with its report, into a new folder: small enough for a repository
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "check"])]
+    pack: Option<PathBuf>,
     /// Print the summary as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -33,8 +37,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check {
         return check(&folder);
     }
+    if let Some(to) = &arguments.pack {
+        return pack(&folder, to);
+    }
     let written = write(&folder)?;
     print(&folder, &written, arguments.json)
+}
+
+/// Writes a packed copy of a run and, from the copy, its report.
+fn pack(folder: &Path, to: &Path) -> Result<(), Failure> {
+    let dataset = Dataset::load(folder).map_err(load_failure)?;
+    let packing = format!("pack {} into {}", folder.display(), to.display());
+    sockrates_report::pack(&dataset, to).or_exit(Exit::Results, packing)?;
+    write(to)?;
+    output::result(&format!(
+        "{} records are packed in {}\n",
+        dataset.records.len(),
+        to.display()
+    ));
+    Ok(())
 }
 
 /// Makes every derived file of a run anew beside it, and compares.
@@ -45,33 +66,66 @@ fn check(folder: &Path) -> Result<(), Failure> {
         .or_exit(Exit::Results, format!("write to {}", other.0.display()))?;
     let names = files(&other.0)?;
     let comparing = format!("compare the files of {}", folder.display());
-    let mut changed = Vec::new();
+    let (mut changed, mut absent) = (Vec::new(), 0);
     for name in &names {
         let made = std::fs::read(other.0.join(name)).or_exit(Exit::Results, &comparing)?;
         match read_regular(&folder.join(name), made.len() as u64) {
             Ok(there) if there == made => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_absent(name) => {
+                absent += 1;
+            }
             Err(error) if error.kind() != io::ErrorKind::FileTooLarge => {
                 changed.push(format!("{}: {error}", name.display()));
             }
             _ => changed.push(format!("{} differs", name.display())),
         }
     }
+    let stale = stale_charts(folder, &names)?;
+    changed.extend(
+        stale
+            .iter()
+            .map(|name| format!("{} is of no chart", name.display())),
+    );
     if changed.is_empty() {
-        output::result(&format!(
-            "all {} derived files are what their records give\n",
-            names.len()
-        ));
+        output::result(&checked(names.len(), absent));
         return Ok(());
     }
     let message = format!(
         "{} of {} derived files of {} are not what its records give: {}; rebuild them: sockrates report {}",
         changed.len(),
-        names.len(),
+        names.len() + stale.len(),
         folder.display(),
         changed.join(", "),
         folder.display()
     );
     Err(Failure::new(Exit::Gate, message))
+}
+
+fn checked(files: usize, absent: usize) -> String {
+    let there = files - absent;
+    match absent {
+        0 => format!("all {there} derived files are what their records give\n"),
+        _ => format!(
+            "all {there} derived files that are there are what their records give; \
+             {absent} bitmaps and logs are left out\n"
+        ),
+    }
+}
+
+/// What a repository need not hold: it is large, and everything in it follows from files that are there.
+fn may_be_absent(name: &Path) -> bool {
+    name.extension()
+        .is_some_and(|extension| extension == "png" || extension == "hlog")
+}
+
+/// Lists the pictures in a run's folder that its records no longer give.
+fn stale_charts(folder: &Path, made: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    if !folder.join("charts").is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut there = files(folder)?;
+    there.retain(|name| name.starts_with("charts") && !made.contains(name));
+    Ok(there)
 }
 
 /// A folder that is gone when it is no longer needed.

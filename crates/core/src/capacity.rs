@@ -28,6 +28,8 @@ const CONFIRMATIONS: u32 = 3;
 const BACK_OFF: f64 = 0.98;
 /// A rate is backed off so often at most.
 const MAX_BACK_OFFS: u32 = 5;
+/// So many probes may be disturbed; they are made again, and one more ends the search without a number.
+const MAX_DISTURBED: u32 = 4;
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,6 +66,8 @@ pub enum Bound {
     NotConverged,
     /// No rate met, down to the lowest one tried.
     None,
+    /// The machine disturbed the probes so often that no rate can be told.
+    Disturbed,
 }
 
 /// What one probe gave.
@@ -86,6 +90,9 @@ pub enum ProbeVerdict {
     Missed,
     /// The client could not offer the rate, or was itself the limit: nothing is known about the server.
     ClientLimited,
+    /// It missed while something outside disturbed the machine, in spite of repetitions: nothing is known. A rate that was
+    /// met in spite of a disturbance was met.
+    Disturbed,
 }
 
 /// One search, from its first rate to what it found.
@@ -100,6 +107,8 @@ pub struct Search {
     ceiling: Option<Ceiling>,
     /// How many rates were decided on.
     rates: u32,
+    /// How many probes said nothing, since they were disturbed.
+    disturbed: u32,
     /// What the probes of this rate said.
     votes: Votes,
     phase: Phase,
@@ -130,7 +139,8 @@ enum Phase {
 
 impl Search {
     /// The most probes a search can ask for.
-    pub const MAX_PROBES: u32 = MAX_RATES * (2 * VOTES - 1) + (MAX_BACK_OFFS + 1) * CONFIRMATIONS;
+    pub const MAX_PROBES: u32 =
+        MAX_RATES * (2 * VOTES - 1) + (MAX_BACK_OFFS + 1) * CONFIRMATIONS + MAX_DISTURBED;
 
     /// Starts a search at this rate, in operations per second: best, one that surely meets the objective. The rate has
     /// to be above 0 and finite.
@@ -145,6 +155,7 @@ impl Search {
             met: None,
             ceiling: None,
             rates: 0,
+            disturbed: 0,
             votes: Votes::default(),
             phase: Phase::Seek,
         }
@@ -163,6 +174,14 @@ impl Search {
 
     /// Takes what the probe that [`Search::next`] asked for gave; ignored when the search is over.
     pub fn observe(&mut self, outcome: ProbeOutcome) {
+        let is_over = matches!(self.phase, Phase::Done(_));
+        if outcome.verdict == ProbeVerdict::Disturbed && !is_over {
+            self.disturbed += 1;
+            if self.disturbed > MAX_DISTURBED {
+                self.phase = done(None, Bound::Disturbed);
+            }
+            return;
+        }
         match self.phase {
             Phase::Seek => self.seek(outcome),
             Phase::Confirm {
@@ -197,7 +216,7 @@ impl Search {
         let counted = match outcome.verdict {
             ProbeVerdict::Met => &mut self.votes.met,
             ProbeVerdict::Missed => &mut self.votes.missed,
-            ProbeVerdict::ClientLimited => return Some(ProbeVerdict::ClientLimited),
+            ProbeVerdict::ClientLimited | ProbeVerdict::Disturbed => return Some(outcome.verdict),
         };
         *counted += 1;
         let is_decided = *counted == VOTES || is_first && !self.is_near(outcome.p99_ns);
@@ -255,7 +274,9 @@ impl Search {
             }
             _ if back_offs == MAX_BACK_OFFS => return done(None, Bound::NotConverged),
             ProbeVerdict::Missed => (0, back_offs + 1, bound),
-            ProbeVerdict::ClientLimited => (0, back_offs + 1, Bound::AtLeast),
+            ProbeVerdict::ClientLimited | ProbeVerdict::Disturbed => {
+                (0, back_offs + 1, Bound::AtLeast)
+            }
         };
         self.rate *= BACK_OFF;
         Phase::Confirm {
@@ -301,6 +322,11 @@ mod tests {
     const CLIENT: ProbeOutcome = ProbeOutcome {
         verdict: ProbeVerdict::ClientLimited,
         p99_ns: None,
+    };
+
+    const DISTURBED: ProbeOutcome = ProbeOutcome {
+        verdict: ProbeVerdict::Disturbed,
+        p99_ns: Some(OBJECTIVE_NS * 2),
     };
 
     /// A queue with one server: the 99th percentile grows without bound as the rate nears what it can serve.
@@ -493,6 +519,21 @@ mod tests {
     }
 
     #[test]
+    fn a_disturbed_probe_is_made_again_and_too_many_give_no_number() {
+        let queue = Queue::limited_at(10_000.0, 0.7);
+        let mut quiet = queue.search(2_000.0);
+        let mut search = queue.search(2_000.0);
+        search.observe(MET);
+        quiet.observe(MET);
+        for _ in 0..MAX_DISTURBED {
+            search.observe(DISTURBED);
+            assert_eq!(search.next(), quiet.next(), "nothing was learned");
+        }
+        search.observe(DISTURBED);
+        assert_eq!(search.next(), found(None, Bound::Disturbed));
+    }
+
+    #[test]
     fn what_comes_after_the_end_is_ignored() {
         let mut search = Search::new(1.0, OBJECTIVE_NS);
         for _ in 0..10 {
@@ -535,7 +576,8 @@ mod tests {
     }
 
     fn outcomes() -> impl Strategy<Value = Vec<ProbeOutcome>> {
-        let outcome = prop::sample::select(vec![MET, MISSED, JUST_MET, JUST_MISSED, CLIENT]);
+        let outcome =
+            prop::sample::select(vec![MET, MISSED, JUST_MET, JUST_MISSED, CLIENT, DISTURBED]);
         prop::collection::vec(outcome, Search::MAX_PROBES as usize)
     }
 

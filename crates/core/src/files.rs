@@ -9,6 +9,10 @@ use std::sync::{PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+
 /// A JSON document is smaller: the record of the longest trial has less than 1 MiB.
 pub const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 /// A scenario file is smaller.
@@ -44,6 +48,18 @@ pub fn read_to_limit(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
         return Err(too_large(limit));
     }
     Ok(bytes)
+}
+
+/// Inflates a gzip file's contents, which must not come to more than so many bytes.
+pub fn inflate(packed: &[u8], limit: u64) -> io::Result<Vec<u8>> {
+    read_to_limit(MultiGzDecoder::new(packed), limit)
+}
+
+/// Makes the contents of a gzip file: the same from the same bytes.
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut packing = GzEncoder::new(Vec::new(), Compression::best());
+    let packed = packing.write_all(bytes).and_then(|()| packing.finish());
+    packed.expect("memory takes every byte")
 }
 
 /// The error of an input that is larger than its limit.
@@ -180,6 +196,19 @@ mod tests {
                 .kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn what_was_deflated_inflates_within_the_limit_only() {
+        let bytes = vec![7; 1 << 20];
+        let packed = deflate(&bytes);
+        assert!(packed.len() < 4096);
+        assert_eq!(packed, deflate(&bytes));
+        assert_eq!(inflate(&packed, 1 << 20).unwrap(), bytes);
+        let error = inflate(&packed, (1 << 20) - 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(inflate(&packed[..packed.len() / 2], 1 << 20).is_err());
+        assert!(inflate(b"no gzip", 1 << 20).is_err());
     }
 
     #[test]

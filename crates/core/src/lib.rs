@@ -9,6 +9,7 @@ pub mod calibration;
 pub mod capacity;
 pub mod cpu_idle;
 pub mod custom;
+pub mod demands;
 pub mod document;
 pub mod failure;
 pub mod files;

@@ -330,6 +330,25 @@ pub struct CapacitySearch {
     pub probes: Vec<Probe>,
 }
 
+impl CapacitySearch {
+    /// Returns the highest rate that met the objective in every probe of it, and the lowest one above it that missed; each
+    /// where there is one. Of a search without a number this is all that is known.
+    pub fn bracket(&self) -> (Option<f64>, Option<f64>) {
+        let of = |verdict: ProbeVerdict| {
+            let probes = self
+                .probes
+                .iter()
+                .filter(move |probe| probe.verdict == verdict);
+            probes.map(|probe| probe.rate_per_second)
+        };
+        let is_missed = |rate: &f64| of(ProbeVerdict::Missed).any(|missed| missed <= *rate);
+        let held = of(ProbeVerdict::Met).filter(|rate| !is_missed(rate));
+        let held = held.max_by(f64::total_cmp);
+        let above = of(ProbeVerdict::Missed).filter(|rate| held.is_none_or(|held| *rate > held));
+        (held, above.min_by(f64::total_cmp))
+    }
+}
+
 /// One probe of a search.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Probe {
@@ -452,4 +471,20 @@ pub struct Slices {
     /// Verified operations by the slice in which they were due (started, in a closed loop), from `start_ns` on.
     #[serde(deserialize_with = "check::few_histograms")]
     pub histograms: Vec<Histogram>,
+    /// What is shown of each slice, in place of its histogram: in packed copies of runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub condensed: Vec<Slice>,
+}
+
+/// What is shown of one slice.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Slice {
+    /// How many times it holds.
+    pub count: u64,
+    /// Their median; null when too few support it.
+    pub p50_ns: Option<u64>,
+    /// Their 99th percentile; null when too few support it.
+    pub p99_ns: Option<u64>,
+    /// The longest; null when there is none.
+    pub max_ns: Option<u64>,
 }

@@ -10,6 +10,7 @@ use crate::document::{self, Document};
 use crate::failure::FailureCounts;
 use crate::lane::{Lane, Lifecycle};
 use crate::manifest::RunStatus;
+use crate::plan::Contrast;
 use crate::verdict::Flag;
 use crate::work::LaneWork;
 
@@ -31,6 +32,9 @@ pub struct Summary {
     /// Whether the machine let the run conclude anything.
     #[serde(default)]
     pub judgement: Judgement,
+    /// Whether the run holds what its plan asked for.
+    #[serde(default)]
+    pub completeness: Completeness,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     /// Lanes against each other, paired within blocks.
@@ -223,6 +227,39 @@ pub struct Judgement {
     /// The share of all ordered pairs of cells of which one was planned directly after the other at least once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered_pairs_covered: Option<f64>,
+}
+
+/// Whether a run holds what its plan asked for, by the records that can be used.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Completeness {
+    /// How many trials the plan asks for; 0 where that is not known.
+    pub planned_trials: u32,
+    /// The blocks, from 0 on, none of whose trials was measured to its end.
+    pub missing_blocks: Vec<u32>,
+    /// The trials of other blocks that were not.
+    pub missing_trials: Vec<MissingTrial>,
+    /// The ids of the cells that have records, and none that counts.
+    pub broken_cells: Vec<String>,
+    /// The primary contrasts that lack a side, since no trial of it counts. They keep their place in the family.
+    pub missing_primary: Vec<Contrast>,
+}
+
+/// A trial that the plan asks for and no record holds.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct MissingTrial {
+    /// The cell's id.
+    pub cell: String,
+    /// The block, from 0 on.
+    pub block: u32,
+}
+
+impl Completeness {
+    /// Says whether everything is there that the plan asked for, and every primary contrast has two sides.
+    pub const fn is_whole(&self) -> bool {
+        self.missing_blocks.is_empty()
+            && self.missing_trials.is_empty()
+            && self.missing_primary.is_empty()
+    }
 }
 
 /// One cell against another, paired within blocks.

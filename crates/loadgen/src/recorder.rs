@@ -391,6 +391,7 @@ impl Recorder {
             width_ns: self.scope.slice_width_ns,
             metric,
             histograms: self.slices,
+            condensed: Vec::new(),
         };
         let times = Metric::ALL.into_iter().zip(self.times);
         (

@@ -13,7 +13,9 @@ use crate::dataset::Dataset;
 use crate::metrics;
 use crate::text;
 use crate::view::{CellView, View};
-use crate::{attribution, break_even, comparison, counted, judgement, polling, rooms};
+use crate::{
+    attribution, break_even, comparison, completeness, counted, judgement, polling, rooms,
+};
 
 /// Judges a run. Pure: the same records give the same summary.
 pub fn summarize(dataset: &Dataset) -> Summary {
@@ -31,6 +33,7 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         command: text::rebuild_command(manifest),
         status: manifest.status,
         fingerprint: manifest.fingerprint.id.clone(),
+        completeness: completeness::of(view),
         cells: view.cells.iter().map(cell_summary).collect(),
         attributions: attribution::all(view, &comparisons, judgement.is_conclusive),
         comparisons,

@@ -2,7 +2,7 @@
 //! all that is ever shown of a slice is four numbers.
 
 use sockrates_core::histogram::Histogram;
-use sockrates_core::record::{Metric, Spans, TrialRecord};
+use sockrates_core::record::{Metric, Slice, Spans, TrialRecord};
 use sockrates_core::verdict::{self, Flag};
 
 /// The course of one trial.
@@ -14,15 +14,6 @@ pub(crate) struct Course {
     pub(crate) slices: Vec<Slice>,
 }
 
-/// One slice of a trial.
-#[derive(Debug)]
-pub(crate) struct Slice {
-    pub(crate) count: u64,
-    pub(crate) p50_ns: Option<u64>,
-    pub(crate) p99_ns: Option<u64>,
-    pub(crate) max_ns: Option<u64>,
-}
-
 impl Course {
     /// Takes the slices out of a record, and keeps what is shown of them.
     pub(crate) fn take(record: &mut TrialRecord) -> Self {
@@ -30,10 +21,15 @@ impl Course {
             return Self::default();
         };
         let histograms = std::mem::take(&mut measurement.slices.histograms);
+        let condensed = std::mem::take(&mut measurement.slices.condensed);
         Self {
             metric: Some(measurement.slices.metric),
             width_ns: measurement.slices.width_ns,
-            slices: histograms.iter().map(Slice::of).collect(),
+            slices: if histograms.is_empty() {
+                condensed
+            } else {
+                histograms.iter().map(of_times).collect()
+            },
         }
     }
 }
@@ -56,13 +52,11 @@ impl Course {
     }
 }
 
-impl Slice {
-    fn of(histogram: &Histogram) -> Self {
-        Self {
-            count: histogram.count(),
-            p50_ns: histogram.quantile_ns(0.5),
-            p99_ns: histogram.quantile_ns(0.99),
-            max_ns: histogram.max_ns(),
-        }
+fn of_times(times: &Histogram) -> Slice {
+    Slice {
+        count: times.count(),
+        p50_ns: times.quantile_ns(0.5),
+        p99_ns: times.quantile_ns(0.99),
+        max_ns: times.max_ns(),
     }
 }

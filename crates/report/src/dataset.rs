@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use sockrates_core::demands::{self, Demands};
 use sockrates_core::document::{self, DocumentError};
-use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_regular};
+use sockrates_core::files::{MAX_DOCUMENT_BYTES, inflate, read_regular};
 use sockrates_core::manifest::RunManifest;
-use sockrates_core::plan::Cell;
 use sockrates_core::record::TrialRecord;
 use sockrates_core::work::Work;
 
@@ -73,21 +73,27 @@ pub enum LoadError {
 }
 
 impl Dataset {
-    /// Reads a run's folder.
+    /// Reads a run's folder. Records that are not what the plan asked for are listed as damaged.
     pub fn load(run: &Path) -> Result<Self, LoadError> {
         let manifest = load_manifest(&run.join("run.json"))?;
         let files = trial_files(&run.join("trials"))?;
-        let cells = &manifest.plan.cells;
-        let cells = cells.iter().map(|cell| (cell.id.as_str(), cell)).collect();
-        let mut seen = HashSet::new();
-        let (mut trials, mut damaged) = (Vec::with_capacity(files.len()), Vec::new());
         // Inflating the histograms is most of the work of a report.
         let parsed = spread::map(&files, |path| parse(path));
-        for (path, parsed) in files.iter().zip(parsed) {
-            match parsed.and_then(|trial| belonging(trial, &cells, &mut seen)) {
-                Ok(trial) => trials.push(trial),
-                Err(reason) => damaged.push((relative(path, run), reason)),
-            }
+        let names = files.iter().map(|path| relative(path, run));
+        let parsed = names.zip(parsed).flat_map(|(name, records)| {
+            let several = records.len() > 1;
+            (1..).zip(records).map(move |(number, record)| {
+                let name = if several {
+                    PathBuf::from(format!("{}, record {number}", name.display()))
+                } else {
+                    name.clone()
+                };
+                (name, record)
+            })
+        });
+        let (trials, damaged) = accepted(&manifest, parsed);
+        if trials.len() > MAX_FILES {
+            return Err(LoadError::TooMany(run.join("trials")));
         }
         let mut dataset = Self::of_trials(manifest, trials, damaged);
         match load_work(run) {
@@ -175,14 +181,9 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
-        let is_hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if !is_hidden
-            && path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-        {
+        let name = entry_name(&path);
+        let is_record = name.ends_with(".json") || name.ends_with(".json.gz");
+        if !name.starts_with('.') && is_record {
             files.push(path);
         }
     }
@@ -193,14 +194,45 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     Ok(files)
 }
 
+fn entry_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// More records than the longest run leaves; their sums overflow nothing.
 const MAX_FILES: usize = 10_000;
 
-fn parse(path: &Path) -> Result<(TrialRecord, Course), String> {
-    let json = read_regular(path, MAX_DOCUMENT_BYTES).map_err(|error| error.to_string())?;
-    let record: TrialRecord = document::parse(&json).map_err(|error| error.to_string())?;
+type Trial = (TrialRecord, Course);
+type Parsed = Result<Trial, String>;
+
+/// Reads a record, or all records of a packed file: one on each line.
+fn parse(path: &Path) -> Vec<Parsed> {
+    let bytes = match read_regular(path, MAX_DOCUMENT_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) => return vec![Err(error.to_string())],
+    };
+    if !is_packed(path) {
+        return vec![parsed(&bytes)];
+    }
+    match inflate(&bytes, MAX_DOCUMENT_BYTES) {
+        Err(error) => vec![Err(format!("it does not inflate: {error}"))],
+        Ok(lines) => {
+            let lines = lines.split(|byte| *byte == b'\n');
+            let lines = lines.filter(|line| !line.is_empty());
+            // A line has two bytes at least: too many of them are refused before all are looked at.
+            lines.take(MAX_FILES + 1).map(parsed).collect()
+        }
+    }
+}
+
+fn parsed(json: &[u8]) -> Parsed {
+    let record: TrialRecord = document::parse(json).map_err(|error| error.to_string())?;
     record.check_books()?;
     Ok(condensed(record))
+}
+
+fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 fn condensed(mut record: TrialRecord) -> (TrialRecord, Course) {
@@ -208,20 +240,41 @@ fn condensed(mut record: TrialRecord) -> (TrialRecord, Course) {
     (record, course)
 }
 
-/// Accepts a record that is one of this run's planned trials, and the first of its kind.
-fn belonging(
-    trial: (TrialRecord, Course),
-    cells: &HashMap<&str, &Cell>,
-    seen: &mut HashSet<(String, u32, u32)>,
-) -> Result<(TrialRecord, Course), String> {
-    let spec = &trial.0.spec;
-    if cells.get(spec.cell.id.as_str()) != Some(&&spec.cell) {
-        return Err("its cell is not one of the run's plan".to_owned());
+/// Parts the records that are what the plan asked for, and fit to each other, from the others.
+fn accepted(
+    manifest: &RunManifest,
+    parsed: impl Iterator<Item = (PathBuf, Parsed)>,
+) -> (Vec<Trial>, Vec<(PathBuf, String)>) {
+    let demands = Demands::of(manifest);
+    let mut seen = HashSet::new();
+    let (mut trials, mut damaged) = (Vec::new(), Vec::new());
+    for (name, trial) in parsed {
+        let belonging = trial.and_then(|trial| {
+            demands.check(&trial.0)?;
+            let spec = &trial.0.spec;
+            if !seen.insert((spec.index, spec.attempt)) {
+                return Err("another file holds the same cell of the same block".to_owned());
+            }
+            Ok(trial)
+        });
+        match belonging {
+            Ok(trial) => trials.push((name, trial)),
+            Err(reason) => damaged.push((name, reason)),
+        }
     }
-    if !seen.insert((spec.cell.id.clone(), spec.block, spec.attempt)) {
-        return Err("another file holds the same cell of the same block".to_owned());
+    let records: Vec<_> = trials.iter().map(|(_, (record, _))| record).collect();
+    let refused: HashMap<_, _> = demands::contradictions(manifest, &records)
+        .into_iter()
+        .collect();
+    let mut kept = Vec::with_capacity(trials.len());
+    for (place, (name, trial)) in trials.into_iter().enumerate() {
+        match refused.get(&place) {
+            Some(reason) => damaged.push((name, reason.clone())),
+            None => kept.push(trial),
+        }
     }
-    Ok(trial)
+    damaged.sort();
+    (kept, damaged)
 }
 
 fn relative(path: &Path, run: &Path) -> PathBuf {

@@ -11,7 +11,7 @@ use sockrates_core::units;
 use crate::ratio::{self, Paired};
 use crate::text;
 use crate::view::{CellView, LoadPoint, View};
-use crate::{attribution, comparison, judgement, metrics};
+use crate::{attribution, comparison, completeness, judgement, metrics};
 
 /// What the brackets in all outputs are.
 pub(crate) const RANGES: &str = "Brackets behind ratios are exact 95 % intervals over the blocks (below six blocks: \
@@ -23,9 +23,15 @@ pub(crate) const FLOOR: &str = "tcp";
 /// Says what the run found; of a run that may conclude nothing, that first.
 pub(crate) fn sentence(view: &View<'_>) -> String {
     let found = found(view);
+    let lacks = completeness::clauses(&completeness::of(view));
     let has_data = view.cells.iter().any(CellView::has_data);
     if !has_data || judgement::of(view).is_conclusive {
         found
+    } else if !lacks.is_empty() {
+        format!(
+            "Inconclusive, since the run is not whole ({}): nothing is to be concluded from it. What was measured: {found}",
+            lacks.join("; ")
+        )
     } else {
         format!(
             "Inconclusive: nothing is to be concluded from this run. What was measured: {found}"

@@ -16,11 +16,11 @@ use sockrates_core::summary::Estimate;
 use crate::comparison::{Pairs, ratio};
 use crate::counted;
 use crate::dataset::Dataset;
-use crate::judgement;
 use crate::metrics::{CPU, SERVER_CPU};
 use crate::statistics;
 use crate::text;
 use crate::view::{CellView, View};
+use crate::{completeness, judgement};
 
 mod work;
 
@@ -59,6 +59,8 @@ pub struct Check {
     pub work: Vec<WorkRow>,
     /// What else is to be known; sentences.
     pub notes: Vec<String>,
+    /// Whether the run holds all that its plan asked for: else it cannot be said to agree.
+    pub is_whole: bool,
 }
 
 /// What a check, or a row of it, comes to.
@@ -159,6 +161,12 @@ pub fn check(run: &Dataset, baseline: &Dataset, counts_only: bool) -> Result<Che
     }
     let counts = counts(&ours, &theirs);
     let mut notes = Vec::new();
+    let lacks = completeness::clauses(&completeness::of(&ours));
+    notes.extend(
+        lacks
+            .iter()
+            .map(|lack| format!("the run is not whole: {lack}")),
+    );
     let ratios = if counts_only {
         Vec::new()
     } else {
@@ -182,6 +190,7 @@ pub fn check(run: &Dataset, baseline: &Dataset, counts_only: bool) -> Result<Che
         ratios,
         work,
         notes,
+        is_whole: lacks.is_empty(),
     };
     check.conclude();
     Ok(check)
@@ -232,6 +241,10 @@ impl Check {
         self.outcome = all.max().unwrap_or(Outcome::Inconclusive);
         if self.outcome == Outcome::Beside {
             self.outcome = Outcome::Agrees;
+        }
+        if !self.is_whole {
+            // What is not there may have changed.
+            self.outcome = self.outcome.max(Outcome::Inconclusive);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use sockrates_core::calibration::Calibration;
 use sockrates_core::record::TrialRecord;
 use sockrates_core::summary::Judgement;
 use sockrates_core::verdict::{self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
 
 use crate::comparison::by_block;
 use crate::design;
+use crate::completeness;
 use crate::metrics;
 use crate::ratio::median;
 use crate::statistics::{self, Decision};
@@ -22,7 +24,8 @@ pub(crate) fn of(view: &View<'_>) -> Judgement {
     let usable: usize = view.cells.iter().map(|cell| cell.trials.len()).sum();
     let disturbed: usize = view.cells.iter().map(|cell| cell.disturbed).sum();
     let repeated: usize = view.cells.iter().map(|cell| cell.repeated).sum();
-    let mut against = Vec::new();
+    // Whoever takes a part of a plan for the whole chooses what counts.
+    let mut against = completeness::clauses(&completeness::of(view));
     if disturbed as f64 > usable as f64 * DISTURBED_SHARE {
         against.push(format!(
             "{disturbed} of {usable} trials were disturbed from outside, in spite of {repeated} repetitions"
@@ -156,26 +159,43 @@ fn shifted_floor(view: &View<'_>) -> Option<String> {
     })
 }
 
-/// Says what the calibrations before and after the run tell of the CPUs.
+/// Says what the calibrations before and after the run tell of the CPUs: of each alone, and of all at once.
 fn canary(view: &View<'_>) -> Vec<String> {
+    canary_of(&view.dataset.manifest.calibrations)
+}
+
+fn canary_of(calibrations: &[Calibration]) -> Vec<String> {
     let mean = |times: &[u64]| times.iter().sum::<u64>() as f64 / times.len().max(1) as f64;
-    let calibrations = &view.dataset.manifest.calibrations;
     let mut notes = Vec::new();
-    if let [before, .., after] = &calibrations[..] {
-        let change = mean(&after.spin_alone_ns) / mean(&before.spin_alone_ns) - 1.0;
-        if change.abs() > CANARY_SHARE {
-            let word = if change > 0.0 { "slower" } else { "faster" };
-            notes.push(format!(
-                "the CPUs were {:.0} % {word} at the end of the run than at its start",
-                change.abs() * 100.0
-            ));
+    if let [before, .., after] = calibrations {
+        for (how, was, is) in [
+            (
+                "on one CPU at a time",
+                &before.spin_alone_ns,
+                &after.spin_alone_ns,
+            ),
+            (
+                "on all CPUs at once",
+                &before.spin_together_ns,
+                &after.spin_together_ns,
+            ),
+        ] {
+            let change = mean(is) / mean(was) - 1.0;
+            if change.is_finite() && change.abs() > CANARY_SHARE {
+                let word = if change > 0.0 { "longer" } else { "shorter" };
+                notes.push(format!(
+                    "the same work {how} took {:.0} % {word} at the end of the run than at its start",
+                    change.abs() * 100.0
+                ));
+            }
         }
     }
     if let Some(first) = calibrations.first() {
         let together = mean(&first.spin_together_ns) / mean(&first.spin_alone_ns) - 1.0;
-        if together > SHARED_CORE_SHARE {
+        if together.is_finite() && together > SHARED_CORE_SHARE {
             notes.push(format!(
-                "the CPUs slow each other down by {:.0} %: they seem to share a core",
+                "at the start, the same work took {:.0} % longer on all CPUs at once than on one at a time: they \
+                 seem to share a core, or their host to be busy",
                 together * 100.0
             ));
         }
@@ -186,6 +206,26 @@ fn canary(view: &View<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alone_and_together_are_told_apart() {
+        let calibration = |alone: u64, together: u64| Calibration {
+            spin_alone_ns: vec![alone; 2],
+            spin_together_ns: vec![together; 2],
+            ..Calibration::default()
+        };
+        let notes = canary_of(&[calibration(100, 100), calibration(74, 123)]);
+        assert_eq!(
+            notes,
+            [
+                "the same work on one CPU at a time took 26 % shorter at the end of the run than at its start",
+                "the same work on all CPUs at once took 23 % longer at the end of the run than at its start",
+            ]
+        );
+        assert!(canary_of(&[calibration(100, 105), calibration(95, 100)]).is_empty());
+        assert!(canary_of(&[calibration(100, 150)])[0].contains("50 % longer on all CPUs at once"));
+        assert!(canary_of(&[calibration(0, 0), calibration(0, 0)]).is_empty());
+    }
 
     #[test]
     fn fishers_test_gives_the_known_values() {

@@ -152,10 +152,14 @@ fn capacity(cell: &CellView<'_>) -> Option<MetricSummary> {
     let rates: Vec<_> = searches(cell)
         .filter_map(|found| found.rate_per_second)
         .collect();
+    if found.is_empty() {
+        return None;
+    }
     let qualifier = qualifier(is_bound(cell, CAPACITY));
-    let value = median(&rates)?;
+    // Searches without a number are no small ones: where most have none, there is none.
+    let value = median(&rates).filter(|_| rates.len() * 2 > found.len());
     Some(over_trials(
-        Some(value),
+        value,
         &rates,
         qualifier,
         Unit::OperationsPerSecond,

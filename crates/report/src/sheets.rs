@@ -4,6 +4,7 @@ mod news;
 
 use serde::Serialize;
 use sockrates_core::capacity::Bound;
+use sockrates_core::record::CapacitySearch;
 use sockrates_core::summary::{
     Attribution, BreakEven, Comparison, Estimate, Summary, Unit, Verdict,
 };
@@ -247,6 +248,35 @@ fn demand(summary: &Summary) -> Sheet {
     }
 }
 
+/// Says why searches found no number, and what is known all the same: the best bracket of all of them.
+fn no_capacity(searches: &[&CapacitySearch]) -> String {
+    let is = |bound: Bound| searches.iter().any(|search| search.found.bound == bound);
+    let why = if is(Bound::Disturbed) {
+        "disturbed"
+    } else if is(Bound::NotConverged) {
+        "not confirmed"
+    } else {
+        "no rate held"
+    };
+    let brackets = || searches.iter().map(|search| search.bracket());
+    let held = brackets()
+        .filter_map(|(held, _)| held)
+        .max_by(f64::total_cmp);
+    let missed = brackets()
+        .filter_map(|(_, missed)| missed)
+        .min_by(f64::total_cmp);
+    let part = |what: &str, rate: Option<f64>| {
+        rate.map_or_else(String::new, |rate| {
+            format!(", {what} at {}", units::rate(rate))
+        })
+    };
+    format!(
+        "none ({why}{}{})",
+        part("held", held),
+        part("missed", missed)
+    )
+}
+
 fn capacity(view: &View<'_>) -> Sheet {
     let rows = view.cells.iter().filter_map(|cell| {
         let searches: Vec<_> = cell
@@ -264,7 +294,7 @@ fn capacity(view: &View<'_>) -> Sheet {
             .iter()
             .filter_map(|search| search.found.rate_per_second)
             .collect();
-        let typical = crate::ratio::median(&rates);
+        let typical = crate::ratio::median(&rates).filter(|_| rates.len() * 2 > searches.len());
         let range = || {
             let low = rates.iter().copied().reduce(f64::min)?;
             let high = rates.iter().copied().reduce(f64::max)?;
@@ -278,7 +308,10 @@ fn capacity(view: &View<'_>) -> Sheet {
         (!searches.is_empty()).then(|| {
             vec![
                 text::line(&cell.cell.id),
-                typical.map_or_else(none, |rate| format!("{sign}{}", units::rate(rate))),
+                typical.map_or_else(
+                    || no_capacity(&searches),
+                    |rate| format!("{sign}{}", units::rate(rate)),
+                ),
                 range().unwrap_or_else(none),
                 searches
                     .iter()
@@ -292,7 +325,7 @@ fn capacity(view: &View<'_>) -> Sheet {
     Sheet {
         title: "Capacity under an objective",
         detail: "The highest rate at which the 99th percentile of the response time stayed below the objective; median and range \
-                 over independent searches. ≥: the generator was the limit.",
+                 over independent searches. ≥: the generator was the limit. None: most searches ended without a number.",
         heads: vec!["cell", "capacity", "range", "probes", "converged"],
         rows: rows.collect(),
     }

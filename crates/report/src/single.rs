@@ -145,7 +145,8 @@ impl Single {
     /// Writes the histograms in the interval log that all `HdrHistogram` tools read.
     pub fn hlog(&self) -> anyhow::Result<Vec<u8>> {
         let measured = self.dataset.records.iter();
-        let measured = measured.filter_map(|record| Some((record, record.measurement.as_ref()?)));
+        let measured =
+            measured.filter_map(|record| Some((record, record.measurement.as_ref()?, false)));
         interval_log::of_trials(&self.dataset.manifest, measured.collect())
     }
 }

@@ -96,6 +96,8 @@ fn judge(record: &TrialRecord, objective_ns: u64) -> ProbeOutcome {
         && !flags.contains(&Flag::Overloaded);
     let verdict = if is_met {
         ProbeVerdict::Met
+    } else if !verdict::disturbances(record).is_empty() {
+        ProbeVerdict::Disturbed
     } else if is_client_limited(measurement, objective_ns) {
         ProbeVerdict::ClientLimited
     } else {

@@ -38,7 +38,13 @@ pub(super) fn bounds(record: &TrialRecord) -> Result<(), String> {
     if measured.slices.width_ns == 0 {
         return Err("`slices.width_ns` is 0".to_owned());
     }
+    if measured.slices.condensed.len() > MAX_SLICES {
+        return Err(format!(
+            "`slices.condensed` holds more than {MAX_SLICES} slices"
+        ));
+    }
     for (name, part) in [
+        ("slices.condensed", written(&measured.slices.condensed)),
         ("operations", written(&measured.operations)),
         ("warm_up", written(&measured.warm_up)),
         ("connections_opened", measured.connections_opened.into()),
@@ -100,7 +106,11 @@ pub(super) fn books(cell: &Cell, measured: &Measurement) -> Result<(), String> {
         }
     }
     let count = |metric| histograms.get(&metric).map(Histogram::count);
-    let in_slices: u64 = slices.histograms.iter().map(Histogram::count).sum();
+    let counts = slices.histograms.iter().map(Histogram::count);
+    let in_slices: u64 = counts
+        .chain(slices.condensed.iter().map(|slice| slice.count))
+        .sum();
+    let has_slices = !slices.histograms.is_empty() || !slices.condensed.is_empty();
     if each_is_timed(cell) {
         holds(
             "service_time",
@@ -112,12 +122,12 @@ pub(super) fn books(cell: &Cell, measured: &Measurement) -> Result<(), String> {
                 holds(metric.name(), count, &[operations])?;
             }
         }
-        if !slices.histograms.is_empty() {
+        if has_slices {
             holds("slices", in_slices, &[operations, warm_up])?;
         }
     }
     match count(slices.metric) {
-        Some(count) if !slices.histograms.is_empty() && count > in_slices => Err(format!(
+        Some(count) if has_slices && count > in_slices => Err(format!(
             "`{}` holds {count} times, and the slices of it {in_slices}",
             slices.metric.name()
         )),

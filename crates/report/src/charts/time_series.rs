@@ -1,13 +1,12 @@
 //! The course of trials over time, one panel per lane: the median and an upper percentile of each slice.
 
-use sockrates_core::record::Metric;
+use sockrates_core::record::{Metric, Slice};
 
 use super::axis::{Axis, rate_label, time_label};
 use super::layout::{self, fit};
 use super::scene::{Anchor, Dash, Frame, Point, Scene, text_width};
 use super::style::{self, Ink};
 use super::{Picture, origin, scope};
-use crate::course::Slice;
 use crate::text;
 use crate::view::{CellView, LoadPoint, Trial, View};
 

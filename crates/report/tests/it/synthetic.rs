@@ -123,11 +123,12 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
     spec.stop_after_operations.get_or_insert(u64::MAX);
     let timing = spec.cell.timing;
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
+    let start_ns = 1_000 + u64::from(spec.index) * 700_000_000 + u64::from(spec.attempt);
     let spans = Spans {
-        start_ns: 1_000,
-        window_start_ns: 1_000 + ns(timing.warm_up_ms),
-        window_end_ns: 1_000 + ns(timing.warm_up_ms + timing.window_ms),
-        end_ns: 1_000 + ns(timing.warm_up_ms + timing.window_ms) + 50_000,
+        start_ns,
+        window_start_ns: start_ns + ns(timing.warm_up_ms),
+        window_end_ns: start_ns + ns(timing.warm_up_ms + timing.window_ms),
+        end_ns: start_ns + ns(timing.warm_up_ms + timing.window_ms) + 50_000,
     };
     let verified = histograms
         .get(&Metric::ServiceTime)
@@ -142,7 +143,7 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         cpu_system_ns: verified * per_operation * 3 / 4,
         ..ProcessUsage::default()
     };
-    let measurement = Measurement {
+    let mut measurement = Measurement {
         pacing: None,
         isolation: Isolation::NetworkNamespace,
         socket: SocketFacts {
@@ -153,12 +154,13 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         spans,
         operations: operations(verified),
         warm_up: operations(verified / 3),
-        connections_opened: u64::from(spec.cell.connections),
+        connections_opened: 0,
         histograms,
         slices: Slices {
             width_ns: SLICE_NS,
             metric: Metric::ServiceTime,
             histograms: Vec::new(),
+            condensed: Vec::new(),
         },
         updates: None,
         fanout: None,
@@ -176,6 +178,7 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
             ..ServerUsage::default()
         }),
     };
+    measurement.connections_opened = opened(&spec.cell, &measurement);
     TrialRecord {
         schema_version: TrialRecord::VERSION,
         started_unix_ms: STARTED_MS + u64::from(spec.index) * 700,
@@ -183,6 +186,15 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         outcome: Outcome::Completed,
         measurement: Some(measurement),
         search: None,
+    }
+}
+
+/// Returns how many connections a lane opens for what was measured.
+fn opened(cell: &Cell, measured: &Measurement) -> u64 {
+    let done = measured.operations.verified + measured.warm_up.verified;
+    match cell.exchanges_per_connection() {
+        Some(count) => done.div_ceil(count.into()),
+        None => cell.connections.into(),
     }
 }
 
@@ -231,6 +243,7 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
     let timed: u64 = slices.iter().map(Histogram::count).sum();
     measurement.warm_up.verified = timed - measurement.operations.verified;
     measurement.warm_up.issued = measurement.warm_up.verified;
+    measurement.connections_opened = opened(&record.spec.cell, measurement);
     measurement.slices.histograms = slices;
     measurement.slices.metric = shape.main;
     if let Workload::Updates { .. } = record.spec.cell.workload {
