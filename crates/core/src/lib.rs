@@ -13,6 +13,7 @@ pub mod demands;
 pub mod document;
 pub mod failure;
 pub mod files;
+pub mod finding;
 pub mod fingerprint;
 pub mod harmless;
 pub mod histogram;

@@ -236,9 +236,9 @@ pub struct BaselineResult {
 pub struct BaselineComparison {
     /// The number's name.
     pub metric: String,
-    /// The median of the earlier trials.
+    /// What the earlier trials' value is typically: near their median, and such that `value` over it is the ratio.
     pub baseline: f64,
-    /// The median of these.
+    /// What the value of these is typically, likewise; both are medians where there is no ratio.
     pub value: f64,
     /// Trials on both sides.
     pub trials: (u32, u32),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::document::{self, Document};
 use crate::failure::FailureCounts;
+use crate::finding::{Finding, TwoModes};
 use crate::lane::{Lane, Lifecycle};
 use crate::manifest::RunStatus;
 use crate::plan::Contrast;
@@ -35,6 +36,9 @@ pub struct Summary {
     /// Whether the run holds what its plan asked for.
     #[serde(default)]
     pub completeness: Completeness,
+    /// What the run says, in the order of its parts: all that outputs state of effects. Empty in summaries made before.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
     /// The cells, in the plan's order.
     pub cells: Vec<CellSummary>,
     /// Lanes against each other, paired within blocks.
@@ -106,6 +110,9 @@ pub struct CellSummary {
     pub flags: BTreeMap<Flag, u32>,
     /// The numbers by name: `throughput`, `service_time_p50`, …
     pub metrics: BTreeMap<String, MetricSummary>,
+    /// Said where the trials' medians fall into two groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub two_modes: Option<TwoModes>,
 }
 
 /// The load of a cell.

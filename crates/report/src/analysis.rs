@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sockrates_core::document::Document;
 use sockrates_core::failure::FailureCounts;
+use sockrates_core::finding::TwoModes;
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Load;
 use sockrates_core::summary::{CellSummary, LoadSummary, OperationCounts, Summary, TrialCounts};
@@ -14,7 +15,7 @@ use crate::metrics;
 use crate::text;
 use crate::view::{CellView, View};
 use crate::{
-    attribution, break_even, comparison, completeness, counted, judgement, polling, rooms,
+    attribution, break_even, comparison, completeness, counted, findings, judgement, polling, rooms,
 };
 
 /// Judges a run. Pure: the same records give the same summary.
@@ -26,7 +27,7 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
     let manifest = &view.dataset.manifest;
     let judgement = judgement::of(view);
     let comparisons = comparison::all(view, judgement.is_conclusive);
-    Summary {
+    let mut summary = Summary {
         schema: Summary::SCHEMA.to_owned(),
         schema_version: Summary::VERSION,
         run_id: manifest.run_id.clone(),
@@ -42,7 +43,18 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         room_fits: rooms::all(view),
         counted: counted::all(view),
         judgement,
-    }
+        findings: Vec::new(),
+    };
+    summary.findings = findings::of(view, &summary);
+    summary
+}
+
+/// Says whether the medians of a cell's trials fall into two groups.
+fn two_modes(view: &CellView<'_>) -> Option<TwoModes> {
+    let metric = metrics::name(view.main_metric(), "p50");
+    let values = view.quantiles(view.main_metric(), 0.5);
+    let values: Vec<f64> = values.into_iter().map(|(_, value)| value).collect();
+    findings::modes::of(&view.cell.id, &metric, &values)
 }
 
 fn cell_summary(view: &CellView<'_>) -> CellSummary {
@@ -71,6 +83,7 @@ fn cell_summary(view: &CellView<'_>) -> CellSummary {
         failures: failures(view),
         flags: flags(view),
         metrics: metrics::of_cell(view),
+        two_modes: two_modes(view),
     }
 }
 

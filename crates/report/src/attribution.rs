@@ -61,6 +61,15 @@ pub(crate) fn all(
         .collect()
 }
 
+/// Returns what may be said of an effect, by its field's name. An effect without a verdict carries none.
+pub(crate) fn verdict(found: &Attribution, effect: &str) -> Verdict {
+    found
+        .verdicts
+        .get(effect)
+        .copied()
+        .unwrap_or(Verdict::Inconclusive)
+}
+
 /// The four cells, and the basis of what is said of them.
 struct Table<'a> {
     cells: [&'a CellView<'a>; 4],

@@ -23,6 +23,7 @@ mod throughput;
 mod ticks;
 mod time_series;
 
+use crate::findings::network;
 use crate::text;
 use crate::view::{LoadPoint, View};
 use scene::Scene;
@@ -63,15 +64,15 @@ const CHARTS: [Chart; 14] = [
         question: "How much is keeping the connection, and how much is the protocol?",
         reading: "Each bar leads from one HTTP/1.1 connection per request to one kept WebSocket: the first part is what \
                   keeping the connection gains, the second what the protocol adds; lengths multiply. Below, thinner, the \
-                  same way with the protocol changed first.",
+                  same way with the protocol changed first. A hollow part was not told.",
         draw: attribution::draw,
     },
     Chart {
         stem: "ratios",
         question: "Which lanes differ, and by more than the run's noise?",
         reading: "Each point is a ratio of two lanes, its bar the 95 % interval; at 1× they are equal. A bar wholly \
-                  outside the grey band is a difference that matters, one wholly inside is none; the null row is one \
-                  lane measured twice.",
+                  outside the grey band is a difference that matters, one wholly inside is none; one \
+                  without a point could not be told. The null row is one lane measured twice.",
         draw: ratios::draw,
     },
     Chart {
@@ -218,19 +219,10 @@ fn metric_text(name: &str) -> String {
     }
 }
 
-/// Names the network in a word.
-fn network(view: &View<'_>) -> String {
-    let scope = crate::finding::scope(view);
-    match scope.strip_prefix("On this machine, over ") {
-        Some(network) => network.to_owned(),
-        None => scope,
-    }
-}
-
 #[cfg(test)]
 #[path = "../tests/it/synthetic.rs"]
 #[allow(dead_code, reason = "the integration tests use the rest")]
-mod synthetic;
+pub(crate) mod synthetic;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,14 @@ const TAIL_SAMPLES: f64 = 20.0;
 /// What every lane is compared with: the protocol most people come from, with its connection kept; and the floor.
 const REFERENCES: [&str; 2] = ["http1-persistent", "tcp-persistent"];
 
+/// The steps between the four ways of speaking HTTP/1.1 and WebSocket: the contrasts that a reader comes for.
+pub(crate) const CONTRASTS: [(&str, &str); 4] = [
+    ("http1-per-request", "http1-persistent"),
+    ("websocket-per-request", "websocket-persistent"),
+    ("http1-persistent", "websocket-persistent"),
+    ("http1-per-request", "websocket-persistent"),
+];
+
 /// What many ways of learning of events are compared with.
 pub(crate) const PUSH: &str = "websocket-persistent";
 
@@ -208,25 +216,45 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
         }
         for metric in compared(point) {
             let basis = Basis::of(point, &metric);
-            for reference in references(point).iter().filter_map(|name| point.lane(name)) {
-                for cell in &point.cells {
-                    if cell.cell.id == reference.cell.id || !cell.has_data() {
-                        continue;
-                    }
-                    let is_known = |known: &Comparison| {
-                        known.cell == cell.cell.id
-                            && known.reference == reference.cell.id
-                            && known.metric == metric
-                    };
-                    if !comparisons.iter().any(is_known) {
-                        let found = compare(cell, reference, &metric, &basis, is_conclusive);
-                        comparisons.extend(found);
-                    }
+            for (cell, reference) in pairs(point) {
+                let is_known = |known: &Comparison| {
+                    known.cell == cell.cell.id
+                        && known.reference == reference.cell.id
+                        && known.metric == metric
+                };
+                if !comparisons.iter().any(is_known) {
+                    let found = compare(cell, reference, &metric, &basis, is_conclusive);
+                    comparisons.extend(found);
                 }
             }
         }
     }
     comparisons
+}
+
+/// Returns the pairs of cells of a load point that are compared: all with its references, and those of the contrasts.
+fn pairs<'a>(point: &LoadPoint<'a>) -> Vec<(&'a CellView<'a>, &'a CellView<'a>)> {
+    let mut pairs: Vec<(&CellView<'_>, &CellView<'_>)> = Vec::new();
+    for reference in references(point).iter().filter_map(|name| point.lane(name)) {
+        let others = point
+            .cells
+            .iter()
+            .filter(|cell| cell.cell.id != reference.cell.id && cell.has_data());
+        pairs.extend(others.map(|cell| (*cell, reference)));
+    }
+    if !point.has_several_ways() {
+        let of =
+            |(cell, reference): &(&str, &str)| Some((point.lane(cell)?, point.lane(reference)?));
+        let is_new = |(a, b): &(&CellView<'_>, &CellView<'_>)| {
+            let is_it = |pair: &(&CellView<'_>, &CellView<'_>)| {
+                pair.0.cell.id == a.cell.id && pair.1.cell.id == b.cell.id
+            };
+            !pairs.iter().any(is_it)
+        };
+        let contrasts: Vec<_> = CONTRASTS.iter().filter_map(of).filter(is_new).collect();
+        pairs.extend(contrasts);
+    }
+    pairs
 }
 
 /// Returns the lanes with which the others of a load point are compared.

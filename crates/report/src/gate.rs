@@ -4,6 +4,8 @@
 //! same environment only, and turns red only when it lies apart by more than a margin twice: in the run, and in a retest
 //! of fresh blocks. What cannot be told is never red.
 
+mod told;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -16,6 +18,7 @@ use sockrates_core::summary::Estimate;
 use crate::comparison::{Pairs, ratio};
 use crate::counted;
 use crate::dataset::Dataset;
+use crate::findings;
 use crate::metrics::{CPU, SERVER_CPU};
 use crate::statistics;
 use crate::text;
@@ -429,6 +432,9 @@ impl Check {
         for note in &self.notes {
             writeln!(text, "  {}", text::unbroken(note)).expect("writing to a string cannot fail");
         }
+        for part in findings::told(&self.findings(), "loopback") {
+            findings::words::write_text(&mut text, &part, "in the table below");
+        }
         for row in self.count_lines() {
             writeln!(
                 text,
@@ -460,6 +466,9 @@ impl Check {
         );
         for note in &self.notes {
             page += &format!("\n- {}", text::escaped_markdown(note));
+        }
+        for part in findings::told(&self.findings(), "loopback") {
+            findings::words::write_markdown(&mut page, &part);
         }
         if !self.counts.is_empty() {
             page += "\n\n| count | reference | run | |\n|---|---:|---:|---|\n";
@@ -540,22 +549,22 @@ impl Check {
                 || "too few blocks".to_owned(),
                 |change| {
                     let percent = |ratio: f64| format!("{:+.1}", (ratio - 1.0) * 100.0);
-                    format!(
-                        "{} % [{}, {}]",
-                        percent(change.value),
-                        percent(change.low),
-                        percent(change.high)
-                    )
+                    let interval = format!("[{}, {}]", percent(change.low), percent(change.high));
+                    match row.outcome {
+                        Outcome::Agrees | Outcome::Differs => {
+                            format!("{} % {interval}", percent(change.value))
+                        }
+                        _ => format!("not told {interval} %"),
+                    }
                 },
             );
+            let (run, baseline) = match told::sides(row) {
+                Some((run, baseline)) => (Some(run), Some(baseline)),
+                None => (row.run, row.baseline),
+            };
             [
                 format!("{} : {}", lane(&row.cell), lane(&row.below)),
-                format!(
-                    "{} {} → {}",
-                    short(row.metric),
-                    times(row.baseline),
-                    times(row.run)
-                ),
+                format!("{} {} → {}", short(row.metric), times(baseline), times(run)),
                 change,
                 word(row.outcome).to_owned(),
             ]

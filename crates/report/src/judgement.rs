@@ -8,8 +8,8 @@ use sockrates_core::summary::Judgement;
 use sockrates_core::verdict::{self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
 
 use crate::comparison::by_block;
-use crate::design;
 use crate::completeness;
+use crate::design;
 use crate::metrics;
 use crate::ratio::median;
 use crate::statistics::{self, Decision};

@@ -149,9 +149,8 @@ fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
 }
 
 fn capacity(cell: &CellView<'_>) -> Option<MetricSummary> {
-    let rates: Vec<_> = searches(cell)
-        .filter_map(|found| found.rate_per_second)
-        .collect();
+    let found: Vec<_> = searches(cell).collect();
+    let rates: Vec<_> = found.iter().filter_map(|one| one.rate_per_second).collect();
     if found.is_empty() {
         return None;
     }

@@ -1,15 +1,13 @@
 //! The key numbers as a table per load point, for both reports and the terminal.
 
 use serde::Serialize;
-use sockrates_core::lane::{Lane, Lifecycle};
+use sockrates_core::lane::Lane;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::{CellSummary, Summary};
 
 use crate::charts::style;
-use crate::finding::FLOOR;
 use crate::metrics::{CLIENT_SECOND_CPU, CPU, THROUGHPUT, name};
-use crate::ratio;
 use crate::text;
 use crate::view::{CellView, LoadPoint, View};
 
@@ -26,8 +24,6 @@ pub(crate) struct Table {
     pub(crate) cost: &'static str,
     /// Whether the rows are ways of learning of the same events.
     pub(crate) has_ways: bool,
-    /// The lane that ratios refer to; empty when there is none.
-    pub(crate) reference: String,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -42,7 +38,6 @@ pub(crate) struct Row {
     pub(crate) throughput: Number,
     pub(crate) p50: Number,
     pub(crate) p99: Number,
-    pub(crate) ratio: Number,
     pub(crate) cpu: Number,
     pub(crate) trials: String,
     pub(crate) flags: String,
@@ -67,14 +62,13 @@ pub(crate) fn tables(view: &View<'_>, summary: &Summary) -> Vec<Table> {
 
 fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
     let metric = point.main_metric();
-    let reference = reference(point, metric);
     let summary_of = |cell: &CellView<'_>| summary.cells.iter().find(|one| one.id == cell.cell.id);
     let has_ways = point.has_several_ways();
     let cost = if has_ways { CLIENT_SECOND_CPU } else { CPU };
     let rows = point
         .cells
         .iter()
-        .filter_map(|cell| Some(row(cell, summary_of(cell)?, reference, (metric, cost))))
+        .filter_map(|cell| Some(row(cell, summary_of(cell)?, (metric, cost))))
         .collect();
     Table {
         title: format!(
@@ -97,41 +91,20 @@ fn table(point: &LoadPoint<'_>, summary: &Summary) -> Table {
             "CPU per operation"
         },
         has_ways,
-        reference: reference.map_or_else(String::new, |cell| text::line(&cell.name())),
         rows,
     }
 }
 
-/// Returns the floor with its connection kept open, or else the kept-open lane with the smallest median.
-fn reference<'a>(point: &LoadPoint<'a>, metric: Metric) -> Option<&'a CellView<'a>> {
-    let candidates = || {
-        point.cells.iter().copied().filter(|cell| {
-            let lane = &cell.cell.lane;
-            lane.lifecycle == Lifecycle::Persistent && lane.client.is_none()
-        })
-    };
-    let p50 = |cell: &&CellView<'_>| cell.merged_quantile(metric, 0.5);
-    candidates()
-        .find(|cell| cell.cell.lane.transport == FLOOR && p50(cell).is_some())
-        .or_else(|| {
-            candidates()
-                .filter(|cell| p50(cell).is_some())
-                .min_by(|a, b| p50(a).unwrap_or(0.0).total_cmp(&p50(b).unwrap_or(0.0)))
-        })
-}
-
-fn row(
-    cell: &CellView<'_>,
-    summary: &CellSummary,
-    reference: Option<&CellView<'_>>,
-    (metric, cost): (Metric, &str),
-) -> Row {
+fn row(cell: &CellView<'_>, summary: &CellSummary, (metric, cost): (Metric, &str)) -> Row {
     let number = |name: &str| Number {
         value: text::value(summary.metrics.get(name)),
         range: text::range(summary.metrics.get(name)),
     };
     let lane = &summary.lane;
-    let flags: Vec<_> = summary.flags.keys().map(|flag| text::flag(*flag)).collect();
+    let mut flags: Vec<_> = summary.flags.keys().map(|flag| text::flag(*flag)).collect();
+    if summary.two_modes.is_some() {
+        flags.push("two groups of trials".to_owned());
+    }
     Row {
         lane: text::line(&cell.name()),
         color: color(lane),
@@ -143,35 +116,10 @@ fn row(
         throughput: number(THROUGHPUT),
         p50: number(&name(metric, "p50")),
         p99: number(&name(metric, "p99")),
-        ratio: ratio(cell, reference, metric),
         cpu: number(cost),
         trials: format!("{} of {}", summary.trials.valid, summary.trials.total),
         flags: flags.join(", "),
     }
-}
-
-fn ratio(cell: &CellView<'_>, reference: Option<&CellView<'_>>, metric: Metric) -> Number {
-    let none = || Number {
-        value: text::NONE.to_owned(),
-        range: String::new(),
-    };
-    let Some(reference) = reference else {
-        return none();
-    };
-    if std::ptr::eq(cell, reference) {
-        return Number {
-            value: "1".to_owned(),
-            range: String::new(),
-        };
-    }
-    ratio::paired(cell, reference, metric, 0.5).map_or_else(none, |paired| Number {
-        value: text::times(paired.value),
-        range: format!(
-            "{}–{}",
-            text::plain_ratio(paired.low),
-            text::plain_ratio(paired.high)
-        ),
-    })
 }
 
 fn color(lane: &Lane) -> String {

@@ -1,54 +1,4 @@
-//! Comparison of two cells: ratios within blocks, so that what drifts between blocks cancels.
-
-use sockrates_core::record::Metric;
-
-use crate::comparison;
-use crate::view::CellView;
-
-/// The ratio of two cells' per-trial values, paired by block.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Paired {
-    /// The estimated ratio; with fewer than six blocks the median of the blocks' ratios.
-    pub(crate) value: f64,
-    /// The lower end of its 95 % interval; with fewer than six blocks the smallest block's ratio.
-    pub(crate) low: f64,
-    /// The upper end of its 95 % interval; with fewer than six blocks the largest block's ratio.
-    pub(crate) high: f64,
-    /// How many blocks hold a value of both cells.
-    pub(crate) blocks: usize,
-}
-
-impl Paired {
-    /// Says whether it is clear which of the two is larger.
-    pub(crate) fn is_one_sided(&self) -> bool {
-        self.low > 1.0 || self.high < 1.0
-    }
-}
-
-/// Divides a quantile of `cell` by that of `reference`, block by block; `None` when no block holds both.
-pub(crate) fn paired(
-    cell: &CellView<'_>,
-    reference: &CellView<'_>,
-    metric: Metric,
-    quantile: f64,
-) -> Option<Paired> {
-    let below = reference.quantiles(metric, quantile);
-    let logs: Vec<f64> = cell
-        .quantiles(metric, quantile)
-        .into_iter()
-        .filter_map(|(block, above)| {
-            let (_, below) = below.iter().find(|(other, _)| *other == block)?;
-            (*below > 0.0).then(|| (above / below).ln())
-        })
-        .collect();
-    let estimate = comparison::ratio_or_range(&logs)?;
-    Some(Paired {
-        value: estimate.value,
-        low: estimate.low,
-        high: estimate.high,
-        blocks: logs.len(),
-    })
-}
+//! The middle of values, and values that go with a ratio.
 
 /// Returns the median, the mean of the two middle values for an even number; `None` for none.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
@@ -62,6 +12,14 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// Returns the two values nearest to these, by the same factor each, whose quotient is exactly the ratio of the second to
+/// the first: what may stand beside an estimated ratio.
+pub(crate) fn centred(first: f64, second: f64, ratio: f64) -> (f64, f64) {
+    let middle = f64::midpoint(first.ln(), second.ln());
+    let half = ratio.ln() / 2.0;
+    ((middle - half).exp(), (middle + half).exp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +29,12 @@ mod tests {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn centred_values_give_their_ratio() {
+        let (first, second) = centred(30.4, 84.7, 3.1);
+        assert!((second / first - 3.1).abs() < 1e-12);
+        assert!((first * second - 30.4 * 84.7).abs() < 1e-6);
     }
 }

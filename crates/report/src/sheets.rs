@@ -10,8 +10,9 @@ use sockrates_core::summary::{
 };
 use sockrates_core::units;
 
+use crate::attribution;
 use crate::counted;
-use crate::finding::with_interval;
+use crate::findings;
 use crate::metrics::{self, CLIENT_CPU, CPU, SERVER_CPU};
 use crate::text;
 use crate::view::View;
@@ -55,10 +56,13 @@ fn primary(summary: &Summary) -> Sheet {
         vec![
             format!("{} : {}", lane(&found.cell), lane(&found.reference)),
             text::line(&found.metric),
-            interval(found.ratio.as_ref()),
-            found.difference.map_or_else(none, |difference| {
-                unit_interval(&difference, metrics::unit(&found.metric))
-            }),
+            findings::cell(found.ratio.as_ref(), found.verdict),
+            found
+                .difference
+                .filter(|_| found.verdict != Verdict::Inconclusive)
+                .map_or_else(none, |difference| {
+                    unit_interval(&difference, metrics::unit(&found.metric))
+                }),
             p(found.p_adjusted.unwrap_or(found.p_value)),
             found
                 .detectable
@@ -98,15 +102,12 @@ fn attributions(summary: &Summary) -> Sheet {
                 found.connections
             ),
             text::line(&found.metric),
-            with_interval(&found.total),
-            with_interval(&found.reuse),
-            with_interval(&found.protocol),
-            with_interval(&found.interaction),
-            format!(
-                "{} × {}",
-                text::times(found.reuse_main.value),
-                text::times(found.protocol_main.value)
-            ),
+            effect(found, "total", &found.total),
+            effect(found, "reuse", &found.reuse),
+            effect(found, "protocol", &found.protocol),
+            effect(found, "interaction", &found.interaction),
+            effect(found, "reuse_main", &found.reuse_main),
+            effect(found, "protocol_main", &found.protocol_main),
         ]
     };
     Sheet {
@@ -121,7 +122,8 @@ fn attributions(summary: &Summary) -> Sheet {
             "keeping the connection",
             "the protocol",
             "interaction",
-            "main effects",
+            "main effect of keeping",
+            "main effect of the protocol",
         ],
         rows: summary.attributions.iter().map(row).collect(),
     }
@@ -138,7 +140,11 @@ fn above_floor(summary: &Summary) -> Sheet {
                 ),
                 text::line(&found.metric),
                 text::line(lane),
-                unit_interval(above, metrics::unit(&found.metric)),
+                if above.low > 0.0 || above.high < 0.0 {
+                    unit_interval(above, metrics::unit(&found.metric))
+                } else {
+                    "not told".to_owned()
+                },
             ]
         })
     });
@@ -335,8 +341,8 @@ fn none() -> String {
     text::NONE.to_owned()
 }
 
-fn interval(estimate: Option<&Estimate>) -> String {
-    estimate.map_or_else(|| "too few blocks".to_owned(), with_interval)
+fn effect(found: &Attribution, name: &str, estimate: &Estimate) -> String {
+    findings::cell(Some(estimate), attribution::verdict(found, name))
 }
 
 fn unit_interval(estimate: &Estimate, unit: Unit) -> String {

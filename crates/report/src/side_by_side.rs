@@ -5,6 +5,7 @@
 
 mod page;
 mod points;
+mod told;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +14,7 @@ use sockrates_core::manifest::RunStatus;
 
 use crate::dataset::Dataset;
 use crate::view::{CellView, LoadPoint, View};
-use crate::{finding, judgement, text};
+use crate::{findings, judgement, text};
 pub use page::Charts;
 pub(crate) use points::{Compared, Point, decide_shift};
 use points::{lanes_point, runs_point};
@@ -447,7 +448,7 @@ fn conditions(a: &View<'_>, b: &View<'_>) -> Vec<String> {
     if one.server_arguments != other.server_arguments {
         found.push("the server's arguments");
     }
-    if finding::scope(a) != finding::scope(b) {
+    if findings::network(a) != findings::network(b) {
         found.push("the network between client and server");
     }
     found

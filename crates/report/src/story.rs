@@ -8,10 +8,11 @@ use serde::Serialize;
 use sockrates_core::manifest::RunStatus;
 use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::summary::{CellSummary, Summary};
+use sockrates_core::units;
 use sockrates_core::verdict::Flag;
 
 use crate::charts::Drawn;
-use crate::finding;
+use crate::findings::{self, Told};
 use crate::numbers::{self, Table};
 use crate::sheets::{self, Sheet};
 use crate::text;
@@ -24,8 +25,9 @@ pub(crate) struct Story {
     pub(crate) command: String,
     pub(crate) run_id: String,
     pub(crate) overview: String,
-    pub(crate) finding: String,
-    /// Whether the run may conclude, and what it could have told apart.
+    /// What was found, in three parts.
+    pub(crate) parts: [Told; 3],
+    /// Whether the run may conclude.
     pub(crate) judgement: Vec<String>,
     pub(crate) ranges: &'static str,
     /// What is missing or went wrong, for the top of the page.
@@ -33,6 +35,8 @@ pub(crate) struct Story {
     pub(crate) tables: Vec<Table>,
     pub(crate) sheets: Vec<Sheet>,
     pub(crate) charts: Vec<Entry>,
+    /// Which chart stands on the first screen.
+    pub(crate) lead: Option<usize>,
     pub(crate) caveats: [&'static str; 4],
     pub(crate) flags: Vec<FlagEntry>,
     pub(crate) failures: Vec<Fact>,
@@ -45,6 +49,7 @@ pub(crate) struct Story {
 /// A chart on the page.
 #[derive(Serialize)]
 pub(crate) struct Entry {
+    /// The file's name without its ending, and the chart's anchor on the page.
     pub(crate) stem: String,
     pub(crate) question: &'static str,
     pub(crate) caption: String,
@@ -75,34 +80,38 @@ const CAVEATS: [&str; 4] = [
     "Client and server run on the same machine, on CPUs of their own where there are enough; they share caches and memory.",
     "A closed loop stops asking while the server stalls, so it shows less of a stall than a user would see. Open loads \
      count from the instant a message was due.",
-    finding::RANGES,
+    findings::RANGES,
 ];
 
 /// Tells a run.
 pub(crate) fn tell(view: &View<'_>, summary: &Summary, drawn: &[Drawn]) -> Story {
     let mut charts: Vec<Entry> = Vec::new();
-    for chart in drawn {
+    let lead = lead(drawn);
+    let mut shown = None;
+    for (index, chart) in drawn.iter().enumerate() {
         charts.push(Entry {
             stem: chart.stem.clone(),
             question: chart.question,
             caption: text::line(&chart.caption),
             reading: chart.reading,
-            is_continued: charts
-                .last()
-                .is_some_and(|last| last.question == chart.question),
+            is_continued: shown == Some(chart.question),
         });
+        if Some(index) != lead {
+            shown = Some(chart.question);
+        }
     }
     Story {
         command: summary.command.clone(),
         run_id: text::line(&summary.run_id),
         overview: overview(view),
-        finding: finding::sentence(view),
-        judgement: finding::judgement(view),
-        ranges: finding::RANGES,
-        notices: notices(view),
+        parts: findings::told(&summary.findings, &findings::network(view)),
+        judgement: findings::judgement(summary),
+        ranges: findings::RANGES,
+        notices: notices(view, summary),
         tables: numbers::tables(view, summary),
         sheets: sheets::of(view, summary),
         charts,
+        lead,
         caveats: CAVEATS,
         flags: flags(summary),
         failures: failures(summary),
@@ -113,6 +122,14 @@ pub(crate) fn tell(view: &View<'_>, summary: &Summary, drawn: &[Drawn]) -> Story
     }
 }
 
+/// Finds the chart that shows what a reader comes for.
+fn lead(drawn: &[Drawn]) -> Option<usize> {
+    let of = |stem: &str| drawn.iter().position(|chart| chart.stem.starts_with(stem));
+    of("attribution")
+        .or_else(|| of("news-cost"))
+        .or_else(|| (!drawn.is_empty()).then_some(0))
+}
+
 /// Says in a line what was run: `quick: 23 cells in 8 blocks, 184 trials`.
 pub(crate) fn overview(view: &View<'_>) -> String {
     let manifest = &view.dataset.manifest;
@@ -121,7 +138,7 @@ pub(crate) fn overview(view: &View<'_>) -> String {
         .finished_unix_ms
         .filter(|_| manifest.resumed_unix_ms.is_empty())
         .and_then(|end| end.checked_sub(manifest.started_unix_ms))
-        .map(|ms| format!(", {}", sockrates_core::units::seconds(ms as f64 / 1e3)));
+        .map(|ms| format!(", {}", units::seconds(ms as f64 / 1e3)));
     format!(
         "{}: {} cells in {} blocks, {} trials{}",
         text::line(&plan.name),
@@ -133,7 +150,7 @@ pub(crate) fn overview(view: &View<'_>) -> String {
 }
 
 /// Says what is missing or went wrong.
-pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
+pub(crate) fn notices(view: &View<'_>, summary: &Summary) -> Vec<String> {
     let dataset = view.dataset;
     let planned = dataset.manifest.plan.trial_count();
     let failed = failed(view).count();
@@ -184,7 +201,32 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
             view.cells.len()
         ));
     }
+    notices.extend(two_modes(summary));
     notices
+}
+
+/// Names the cells of which a single number does not speak.
+fn two_modes(summary: &Summary) -> Option<String> {
+    let found = summary.cells.iter().filter_map(|cell| {
+        let modes = cell.two_modes.as_ref()?;
+        let (low, high) = (modes.low_ns, modes.high_ns);
+        Some(format!(
+            "{} ({} of {} near {}, {} near {})",
+            text::line(&cell.id),
+            modes.low_trials,
+            modes.low_trials + modes.high_trials,
+            units::time(low),
+            modes.high_trials,
+            units::time(high)
+        ))
+    });
+    let found: Vec<_> = found.collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "Trials' medians fall into two groups, so that one number describes neither: {}.",
+            found.join("; ")
+        )
+    })
 }
 
 fn is_cut_short(record: &TrialRecord) -> bool {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sockrates_core::summary::Summary;
 
 use crate::dataset::Dataset;
-use crate::finding;
+use crate::findings;
 use crate::numbers::{self, Row, Table};
 use crate::story;
 use crate::text::{COLUMNS, paragraph};
@@ -15,14 +15,16 @@ use crate::view::View;
 pub fn terminal(dataset: &Dataset, summary: &Summary) -> String {
     let view = View::new(dataset);
     let mut text = String::new();
-    paragraph(&mut text, &finding::sentence(&view), "");
-    for sentence in finding::judgement(&view) {
+    for sentence in findings::judgement(summary) {
         paragraph(&mut text, &sentence, "  ");
     }
-    paragraph(&mut text, finding::RANGES, "");
-    for notice in story::notices(&view) {
+    for notice in story::notices(&view, summary) {
         paragraph(&mut text, &format!("! {notice}"), "  ");
     }
+    for part in findings::told(&summary.findings, &findings::network(&view)) {
+        findings::words::write_text(&mut text, &part, "in the report");
+    }
+    paragraph(&mut text, findings::RANGES, "");
     for table in numbers::tables(&view, summary) {
         text.push('\n');
         write_table(&mut text, &table);
@@ -43,54 +45,36 @@ pub fn terminal(dataset: &Dataset, summary: &Summary) -> String {
 
 fn write_table(text: &mut String, table: &Table) {
     paragraph(text, &format!("{} ({})", table.title, table.detail), "  ");
-    let ratio = if table.reference.is_empty() {
-        ""
-    } else {
-        "ratio"
-    };
     if table.has_ways {
-        write_ways(text, table, ratio);
+        write_ways(text, table);
         return;
     }
     let p50 = format!("{} p50", table.time);
     let rate = format!("{}/s", table.operations);
-    line(text, ["lane", &rate, "", &p50, "", "p99", ratio]);
+    line(text, ["lane", &rate, "", &p50, "", "p99"]);
     for row in &table.rows {
         line(text, cells(row));
     }
-    write_reference(text, table);
 }
 
 /// Ways have long names, and are to be compared by what they cost as much as by their times.
-fn write_ways(text: &mut String, table: &Table, ratio: &str) {
-    let mut line = |cells: [&str; 5]| {
-        let [way, p50, p99, cpu, ratio] = cells;
+fn write_ways(text: &mut String, table: &Table) {
+    let mut line = |cells: [&str; 4]| {
+        let [way, p50, p99, cpu] = cells;
         let way: String = way.chars().take(38).collect();
-        writeln!(text, "  {way:<38}{p50:>15}{p99:>11}{cpu:>18}{ratio:>14}")
+        writeln!(text, "  {way:<38}{p50:>15}{p99:>11}{cpu:>18}")
             .expect("writing to a string cannot fail");
     };
     let p50 = format!("{} p50", table.time);
-    line(["way", &p50, "p99", "CPU/client/s", ratio]);
+    line(["way", &p50, "p99", "CPU/client/s"]);
     for row in &table.rows {
         let (p50, p99, cpu) = (&row.p50.value, &row.p99.value, &row.cpu.value);
-        line([&row.lane, p50, p99, cpu, &row.ratio.value]);
-    }
-    write_reference(text, table);
-}
-
-fn write_reference(text: &mut String, table: &Table) {
-    if !table.reference.is_empty() {
-        writeln!(
-            text,
-            "  ratio: p50 against {}, median over blocks",
-            table.reference
-        )
-        .expect("writing to a string cannot fail");
+        line([&row.lane, p50, p99, cpu]);
     }
 }
 
-/// Ranges only where there is room: those of throughput and ratio are in the reports.
-fn cells(row: &Row) -> [&str; 7] {
+/// Ranges only where there is room: those of throughput are in the reports.
+fn cells(row: &Row) -> [&str; 6] {
     let [p50, p99] = [&row.p50, &row.p99];
     [
         &row.lane,
@@ -99,20 +83,17 @@ fn cells(row: &Row) -> [&str; 7] {
         &p50.range,
         &p99.value,
         &p99.range,
-        &row.ratio.value,
     ]
 }
 
 /// Lane names to the left, values to the right, ranges beside their values; headings stand above the ranges.
-fn line(text: &mut String, cells: [&str; 7]) {
-    let [lane, rate, p50, p50_range, p99, p99_range, ratio] = cells;
+fn line(text: &mut String, cells: [&str; 6]) {
+    let [lane, rate, p50, p50_range, p99, p99_range] = cells;
     let lane: String = lane.chars().take(23).collect();
     let wide = if p50.is_empty() {
-        format!("  {lane:<23}{rate:>12}   {p50_range:<25}{p99_range:>4}{ratio:>31}")
+        format!("  {lane:<23}{rate:>12}   {p50_range:<25}{p99_range:>4}")
     } else {
-        format!(
-            "  {lane:<23}{rate:>12}{p50:>10} {p50_range:<17}{p99:>10} {p99_range:<17}{ratio:>7}"
-        )
+        format!("  {lane:<23}{rate:>12}{p50:>10} {p50_range:<17}{p99:>10} {p99_range:<17}")
     };
     let wide: String = wide.trim_end().chars().take(COLUMNS).collect();
     writeln!(text, "{wide}").expect("writing to a string cannot fail");

@@ -149,20 +149,32 @@ pub(crate) fn range(metric: Option<&MetricSummary>) -> String {
     let Some((low, high, unit)) = ends else {
         return String::new();
     };
-    let (low, high) = (number(low, unit), number(high, unit));
+    joined(&number(low, unit), &number(high, unit))
+}
+
+fn joined(low: &str, high: &str) -> String {
     if low == high {
-        return low;
+        return low.to_owned();
     }
     let unit_of = |text: &str| {
         text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
             .to_owned()
     };
-    let (low_unit, high_unit) = (unit_of(&low), unit_of(&high));
+    let (low_unit, high_unit) = (unit_of(low), unit_of(high));
     if low_unit == high_unit {
         format!("{}–{high}", low.trim_end_matches(low_unit.as_str()))
     } else {
         format!("{low} – {high}")
     }
+}
+
+/// Writes both ends of a range in a unit, which stands once where they share it.
+pub(crate) fn number_range(low: f64, high: f64, unit: Option<Unit>) -> String {
+    let write = |value| match unit {
+        Some(unit) => number(value, unit),
+        None => units::count(value),
+    };
+    joined(&write(low), &write(high))
 }
 
 /// Writes a ratio: `0.94×`, `4.1×`, `23×`.
@@ -207,21 +219,25 @@ pub(crate) fn escaped_markdown(text: &str) -> String {
     escaped
 }
 
-/// Breaks a text into lines, the second and later ones indented.
+/// Breaks a text into lines, the second and later ones indented. What the text begins with by way of blanks is kept.
 pub(crate) fn paragraph(text: &mut String, words: &str, indent: &str) {
-    let mut width = 0;
+    let blanks = words.len() - words.trim_start_matches(' ').len();
+    text.push_str(&words[..blanks]);
+    let mut width = blanks;
+    let mut is_first = true;
     for word in words.split_whitespace() {
         let length = word.chars().count();
-        if width > 0 && width + 1 + length > COLUMNS {
+        if !is_first && width + 1 + length > COLUMNS {
             text.push('\n');
             text.push_str(indent);
             width = indent.len();
-        } else if width > 0 {
+        } else if !is_first {
             text.push(' ');
             width += 1;
         }
         text.push_str(word);
         width += length;
+        is_first = false;
     }
     text.push('\n');
 }

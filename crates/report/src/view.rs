@@ -349,14 +349,6 @@ impl<'a> LoadPoint<'a> {
         }
     }
 
-    /// Names one exchange, as part of a sentence: `a 64-byte exchange`.
-    pub(crate) fn exchange_text(&self) -> String {
-        match &self.cell().workload {
-            Workload::Custom(_) => "an exchange".to_owned(),
-            workload => format!("a {}-byte exchange", workload.payload_bytes()),
-        }
-    }
-
     /// Says whether any of its cells has data.
     pub(crate) fn has_data(&self) -> bool {
         self.cells.iter().any(|cell| cell.has_data())

@@ -8,8 +8,8 @@ use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::{Target, TrialSpec};
 use sockrates_core::record::{Metric, Outcome, TrialRecord, UpdateCounts};
 use sockrates_core::run_result::{RunResult, TrustLevel};
-use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
 use sockrates_core::summary::{Comparison, Summary};
+use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
 use sockrates_core::target::ServerUsage;
 use sockrates_core::verdict::{self, Flag};
 

@@ -1,14 +1,15 @@
 //! The way from one HTTP/1.1 connection per request to a kept WebSocket in two steps, and in both orders: what each step
 //! gains, as bars on a scale of ratios.
 
-use sockrates_core::summary::{Attribution, Estimate};
+use sockrates_core::summary::{Attribution, Estimate, Verdict};
 
-use super::axis::{Axis, estimate_label, ratio_label};
+use super::axis::{Axis, ratio_label};
 use super::layout::{self, fit};
 use super::scene::{Anchor, Dash, Frame, Scene, text_width};
 use super::style::{self, Ink};
 use super::{Picture, metric_text, origin, scope};
 use crate::view::{LoadPoint, View};
+use crate::{attribution, findings};
 
 /// One number's two bars, each below the line of its labels.
 const GROUP: f64 = 118.0;
@@ -28,6 +29,7 @@ const SWATCH: f64 = 9.0;
 struct Step<'a> {
     name: &'static str,
     factor: &'a Estimate,
+    verdict: Verdict,
     ink: Ink,
     from: f64,
     to: f64,
@@ -37,7 +39,7 @@ struct Step<'a> {
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let is_conclusive = crate::judgement::of(view).is_conclusive;
     let comparisons = crate::comparison::all(view, is_conclusive);
-    let all = crate::attribution::all(view, &comparisons, is_conclusive);
+    let all = attribution::all(view, &comparisons, is_conclusive);
     view.load_points()
         .iter()
         .filter(|point| point.is_closed() && point.is_plain_echo())
@@ -89,7 +91,7 @@ fn picture(
     for (index, found) in found.iter().enumerate() {
         group(&mut scene, found, &axis, frame.top + GROUP * index as f64);
     }
-    let note = "black: 95 % interval of a bar's end · hatched: a step back, to the left · thin: same steps, other order";
+    let note = "black: 95 % interval of a bar's end · hollow: not told · hatched: a step back · thin: the other order";
     layout::end(&mut scene, note, &origin(view));
     Some(Picture {
         suffix: format!("-{}", point.slug()),
@@ -122,13 +124,16 @@ fn group(scene: &mut Scene, found: &Attribution, axis: &Axis, top: f64) {
     );
     let (reuse, protocol) = (style::REUSE, style::ink("websocket"));
     let names = ["keeping the connection", "the protocol"];
-    let factors = [&found.reuse, &found.protocol];
+    let factors = [("reuse", &found.reuse), ("protocol", &found.protocol)];
     let steps = way(found, names, factors, [reuse, protocol]);
     labels(scene, &steps, axis, top + MAIN_LABELS, style::LABEL);
     bar(scene, &steps, axis, top + MAIN_BAR, MAIN_HEIGHT);
     ends(scene, &steps, found, axis, top + MAIN_BAR);
     let names = ["the protocol first", "then keeping the connection"];
-    let factors = [&found.protocol_per_request, &found.reuse_of_websocket];
+    let factors = [
+        ("protocol_per_request", &found.protocol_per_request),
+        ("reuse_of_websocket", &found.reuse_of_websocket),
+    ];
     let inks = [protocol.lighten(0.35), reuse.lighten(0.4)];
     let steps = way(found, names, factors, inks);
     labels(scene, &steps, axis, top + OTHER_LABELS, style::TICK);
@@ -139,17 +144,18 @@ fn group(scene: &mut Scene, found: &Attribution, axis: &Axis, top: f64) {
 fn way<'a>(
     found: &Attribution,
     names: [&'static str; 2],
-    factors: [&'a Estimate; 2],
+    factors: [(&str, &'a Estimate); 2],
     inks: [Ink; 2],
 ) -> [Step<'a>; 2] {
     let step = |index: usize, from, to| Step {
         name: names[index],
-        factor: factors[index],
+        factor: factors[index].1,
+        verdict: attribution::verdict(found, factors[index].0),
         ink: inks[index],
         from,
         to,
     };
-    let middle = factors[0].value;
+    let middle = factors[0].1.value;
     [step(0, 1.0, middle), step(1, middle, found.total.value)]
 }
 
@@ -166,9 +172,13 @@ impl Step<'_> {
 
 /// Writes both steps' names and factors above a bar, each as near to its part as the other allows.
 fn labels(scene: &mut Scene, steps: &[Step<'_>; 2], axis: &Axis, baseline: f64, size: f64) {
-    let texts = steps
-        .each_ref()
-        .map(|step| format!("{} {}", step.name, estimate_label(step.factor)));
+    let texts = steps.each_ref().map(|step| {
+        format!(
+            "{} {}",
+            step.name,
+            findings::cell(Some(step.factor), step.verdict)
+        )
+    });
     let widths = texts
         .each_ref()
         .map(|text| SWATCH + 6.0 + text_width(text, size, false));
@@ -224,7 +234,10 @@ fn bar(scene: &mut Scene, steps: &[Step<'_>; 2], axis: &Axis, y: f64, height: f6
 }
 
 fn part(scene: &mut Scene, frame: Frame, step: &Step<'_>) {
-    if step.is_back() {
+    if step.verdict == Verdict::Inconclusive {
+        scene.rect(frame, style::WHITE);
+        scene.outline(frame, step.ink, 1.4, Dash::Dashed);
+    } else if step.is_back() {
         scene.rect(frame, style::WHITE);
         layout::hatch(scene, frame, 5.0, step.ink);
         scene.outline(frame, step.ink, 1.4, Dash::Solid);
@@ -245,7 +258,8 @@ fn ends(scene: &mut Scene, steps: &[Step<'_>; 2], found: &Attribution, axis: &Ax
         right = right.max(high);
     }
     let at = (right + 10.0, y + style::PANEL * 0.36);
-    let total = format!("= {}", estimate_label(&found.total));
+    let verdict = attribution::verdict(found, "total");
+    let total = format!("= {}", findings::cell(Some(&found.total), verdict));
     let width = text_width(&total, style::PANEL, true);
     clear(scene, at.0, at.0 + width, at.1, style::PANEL);
     scene.bold(total, at, style::PANEL, style::BLACK, Anchor::Start);

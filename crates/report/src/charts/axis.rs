@@ -1,9 +1,6 @@
 //! Axes: from numbers to places, and the ticks worth naming.
 
-use sockrates_core::summary::Estimate;
 use sockrates_core::units;
-
-use crate::text;
 
 /// A number's way to a place.
 #[derive(Clone, Copy, Debug)]
@@ -216,12 +213,6 @@ pub(crate) fn ratio_label(ratio: f64) -> String {
 /// Names a count on an axis: `100`.
 pub(crate) fn count_label(count: f64) -> String {
     short(count)
-}
-
-/// Writes a ratio with its interval: `1.23× [1.20–1.26]`.
-pub(crate) fn estimate_label(ratio: &Estimate) -> String {
-    let [low, high] = [ratio.low, ratio.high].map(text::plain_ratio);
-    format!("{} [{low}–{high}]", text::times(ratio.value))
 }
 
 /// Writes a tick without the zeros at its end.

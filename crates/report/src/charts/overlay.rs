@@ -202,7 +202,7 @@ fn panel_height(rows: &[&Compared]) -> f64 {
 
 fn ends(row: &Compared) -> Vec<f64> {
     let interval = row.ratio.map(|ratio| [ratio.low, ratio.high]);
-    let ends = interval.into_iter().flatten().chain(row.ratio_of_medians);
+    let ends = interval.into_iter().flatten();
     ends.filter(|end| end.is_finite()).collect()
 }
 
@@ -296,10 +296,9 @@ fn draw_row(scene: &mut Scene, name: &str, row: &Compared, axis: &Axis, frame: F
     if let Some(ratio) = row.ratio {
         let bar = vec![(axis.place(ratio.low), y), (axis.place(ratio.high), y)];
         scene.line(bar, ink, 2.4, Dash::Solid);
-        scene.circle((axis.place(ratio.value), y), 4.6, ink);
-    } else if let Some(ratio) = row.ratio_of_medians {
-        scene.circle((axis.place(ratio), y), 4.6, ink);
-        scene.circle((axis.place(ratio), y), 2.8, style::WHITE);
+        if row.is_told() {
+            scene.circle((axis.place(ratio.value), y), 4.6, ink);
+        }
     }
     let right = scene.width - style::MARGIN;
     let at = (right - VERDICTS - 10.0, baseline);

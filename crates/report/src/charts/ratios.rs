@@ -4,11 +4,12 @@
 use sockrates_core::lane::Lane;
 use sockrates_core::summary::{Comparison, Estimate, Verdict};
 
-use super::axis::{Axis, estimate_label, ratio_label};
+use super::axis::{Axis, ratio_label};
 use super::layout::{self, fit};
 use super::scene::{Anchor, Dash, Frame, Scene};
 use super::style::{self, LaneStyle};
 use super::{Picture, metric_text, network, origin};
+use crate::findings;
 use crate::metrics;
 use crate::view::{CellView, LoadPoint, View};
 
@@ -72,7 +73,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         show(&mut scene, panel, top, &panels);
         top += panel.height();
     }
-    let note = "point: estimated ratio · bar: its 95 % interval · grey band: differences too small to matter";
+    let note = "point: estimated ratio · bar: its 95 % interval, alone where nothing was told · grey band: differences too small to matter";
     layout::end(&mut scene, note, &origin(view));
     vec![Picture {
         suffix: String::new(),
@@ -221,9 +222,11 @@ fn show_row(scene: &mut Scene, row: &Row, axis: &Axis, frame: Frame, y: f64) {
     scene.text(name, at, style::LABEL, style::BLACK, Anchor::End);
     let (low, high) = (axis.place(row.ratio.low), axis.place(row.ratio.high));
     layout::whisker(scene, (low, high), y, CAP, row.look.ink);
-    layout::marker(scene, (axis.place(row.ratio.value), y), 3.2, &row.look);
+    if row.verdict != Verdict::Inconclusive {
+        layout::marker(scene, (axis.place(row.ratio.value), y), 3.2, &row.look);
+    }
     let at = (frame.right + 14.0, baseline);
-    let number = estimate_label(&row.ratio);
+    let number = findings::cell(Some(&row.ratio), row.verdict);
     scene.text(number, at, style::LABEL, style::BLACK, Anchor::Start);
     let at = (frame.right + NUMBERS, baseline);
     match row.verdict {
@@ -241,6 +244,6 @@ const fn word(verdict: Verdict) -> &'static str {
         Verdict::Different => "different",
         Verdict::SlightlyDifferent => "slightly different",
         Verdict::Equivalent => "equivalent",
-        Verdict::Inconclusive => "inconclusive",
+        Verdict::Inconclusive => "not told",
     }
 }

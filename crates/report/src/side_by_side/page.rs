@@ -10,9 +10,14 @@ use super::points::{Compared, Counted, Point};
 use super::{FieldDifference, Kind, SideBySide};
 use crate::charts::{Drawn, overlay, render};
 use crate::dataset::Dataset;
+use crate::findings;
 use crate::sheets;
 use crate::text;
 use crate::view::View;
+
+/// How ratios and the values beside them are to be read.
+const LEGEND: &str = "B/A is the estimated ratio of B to A with its 95 % interval, beside values from the same estimate; above \
+     1, B's number is the larger.";
 
 /// A table for the terminal and for Markdown.
 struct Table {
@@ -120,31 +125,20 @@ impl SideBySide {
         }
     }
 
-    fn legend(&self) -> String {
-        let medians = match self.kind {
-            Kind::Runs => "medians over trials",
-            Kind::Lanes => "medians over blocks",
-        };
-        format!(
-            "B/A is the estimated ratio of B to A with its 95 % interval, beside {medians}; above 1, B's number is the \
-             larger."
-        )
-    }
-
     /// Tells it in plain text, at most 100 columns wide.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        text::paragraph(
-            &mut text,
-            &format!("{}. {}", self.heading(), self.legend()),
-            "  ",
-        );
+        text::paragraph(&mut text, &format!("{}. {}", self.heading(), LEGEND), "  ");
         for notice in &self.notices {
             text::paragraph(&mut text, &format!("! {notice}"), "  ");
         }
         for field in &self.fingerprint_differences {
             let FieldDifference { field, a, b } = field;
             text::paragraph(&mut text, &format!("- {field}: A: {a} | B: {b}"), "  ");
+        }
+        text.push('\n');
+        for part in findings::told(&self.findings(), "loopback") {
+            findings::words::write_text(&mut text, &part, "in the tables");
         }
         for table in self.tables(!self.is_absolute) {
             text.push('\n');
@@ -173,7 +167,7 @@ impl SideBySide {
             "Made by: `{}`\n\n# {}\n\n{}\n",
             self.command.replace('`', "'"),
             escaped(&self.heading()),
-            escaped(&self.legend())
+            escaped(LEGEND)
         );
         let mut list = |title: &str, lines: Vec<String>| {
             if !lines.is_empty() {
@@ -184,6 +178,17 @@ impl SideBySide {
             }
         };
         list("To know", self.notices.clone());
+        for part in findings::told(&self.findings(), "loopback") {
+            findings::words::write_markdown(&mut page, &part);
+        }
+        let mut list = |title: &str, lines: Vec<String>| {
+            if !lines.is_empty() {
+                page.push_str(&format!("\n## {title}\n\n"));
+                for line in lines {
+                    page.push_str(&format!("- {}\n", escaped(&line)));
+                }
+            }
+        };
         let differing = self.fingerprint_differences.iter();
         let differing =
             differing.map(|field| format!("{}: A: {} | B: {}", field.field, field.a, field.b));
@@ -327,8 +332,8 @@ fn ratios(point: &Point, reference: &str, is_full: bool) -> Option<Table> {
 fn middle(row: &Compared) -> Vec<String> {
     vec![
         row.number().to_owned(),
-        row.median_text(row.a_median),
-        row.median_text(row.b_median),
+        row.median_text(row.sides().0),
+        row.median_text(row.sides().1),
         row.ratio_text(),
     ]
 }

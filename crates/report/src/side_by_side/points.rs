@@ -9,7 +9,7 @@ use sockrates_core::verdict;
 use super::{NotCompared, Shared};
 use crate::basis::Basis;
 use crate::comparison::{self, CONFIDENCE, Pairs, by_block};
-use crate::ratio::median;
+use crate::ratio::{centred, median};
 use crate::statistics::{self, Decision};
 use crate::view::{CellView, LoadPoint};
 use crate::{metrics, sheets, text};
@@ -24,6 +24,8 @@ pub(crate) struct Point {
     pub(crate) connections: u32,
     pub(crate) load: String,
     pub(crate) payload: String,
+    #[serde(skip)]
+    pub(super) payload_bytes: u32,
     pub(crate) comparisons: Vec<Compared>,
     pub(super) counts: Vec<Counted>,
     #[serde(skip)]
@@ -54,7 +56,8 @@ pub(crate) struct Compared {
     pub(super) b_median: Option<f64>,
     a_trials: u32,
     b_trials: u32,
-    pub(crate) ratio_of_medians: Option<f64>,
+    /// Both sides' typical values, A first, as estimated with the ratio: their quotient is the ratio. Null without one.
+    pub(super) values: Option<(f64, f64)>,
     /// The estimated ratio with its interval; null when there are too few blocks.
     pub(crate) ratio: Option<Estimate>,
     /// The same as a difference, where blocks are shared.
@@ -83,6 +86,7 @@ fn empty_point(point: &LoadPoint<'_>) -> Point {
         connections: point.cell().connections,
         load: point.load_text(),
         payload: point.payload_text(),
+        payload_bytes: point.cell().workload.payload_bytes(),
         comparisons: Vec::new(),
         counts: Vec::new(),
         slug: point.slug(),
@@ -187,6 +191,7 @@ fn paired(
     row.margin = found.margin;
     row.difference = found.difference;
     row.verdict = found.verdict;
+    row.center();
     Some(row)
 }
 
@@ -234,6 +239,7 @@ fn unpaired(cells: Shared<'_>, metric: &str, a: &[f64], b: &[f64]) -> Option<Com
     if let Some((shift, decision)) = decide_shift(&logs(a), &logs(b), row.margin) {
         row.ratio = Some(shift);
         row.verdict = comparison::verdict_of(decision);
+        row.center();
     }
     Some(row)
 }
@@ -278,7 +284,7 @@ fn row((a, b): Shared<'_>, metric: &str, of_a: &[f64], of_b: &[f64]) -> Compared
         b_median,
         a_trials: count(of_a),
         b_trials: count(of_b),
-        ratio_of_medians: a_median.zip(b_median).map(|(a, b)| b / a),
+        values: None,
         ratio: None,
         difference: None,
         confidence: CONFIDENCE,
@@ -360,6 +366,10 @@ impl Point {
         })
     }
 
+    pub(super) fn counts(&self) -> impl Iterator<Item = &Counted> {
+        self.counts.iter()
+    }
+
     /// Returns the lanes whose multiples there are.
     pub(super) fn references(&self) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
@@ -383,6 +393,42 @@ impl Point {
 }
 
 impl Compared {
+    /// Finds the values that may stand beside the ratio.
+    fn center(&mut self) {
+        let medians = self.a_median.zip(self.b_median);
+        self.values = medians
+            .zip(self.ratio)
+            .map(|((a, b), ratio)| centred(a, b, ratio.value));
+    }
+
+    /// Says whether its verdict carries an effect.
+    pub(crate) fn is_told(&self) -> bool {
+        self.ratio.is_some() && self.verdict != Verdict::Inconclusive
+    }
+
+    /// Returns both sides: with the ratio where there is one, else the medians.
+    pub(super) fn sides(&self) -> (Option<f64>, Option<f64>) {
+        match self.values {
+            Some((a, b)) => (Some(a), Some(b)),
+            None => (self.a_median, self.b_median),
+        }
+    }
+
+    pub(super) const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    pub(super) const fn unit(&self) -> Option<Unit> {
+        self.unit
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        if self.cell_a == self.cell_b {
+            return vec![self.cell_a.clone()];
+        }
+        vec![self.cell_a.clone(), self.cell_b.clone()]
+    }
+
     /// Says whether it is the number that its load point is about.
     pub(crate) fn is_main(&self) -> bool {
         self.metric.ends_with("_p50") || self.metric == metrics::CAPACITY
@@ -408,14 +454,15 @@ impl Compared {
                 text::plain_ratio(ratio)
             }
         };
-        match (&self.ratio, self.ratio_of_medians) {
-            (Some(it), _) => {
-                let [value, low, high] =
-                    [it.value, it.low, it.high].map(|end| digits(it.low, it.high, end));
-                format!("{value}× [{low}–{high}]")
-            }
-            (None, Some(ratio)) => format!("{}×", digits(ratio, ratio, ratio)),
-            (None, None) => text::NONE.to_owned(),
+        let Some(it) = &self.ratio else {
+            return text::NONE.to_owned();
+        };
+        let [value, low, high] =
+            [it.value, it.low, it.high].map(|end| digits(it.low, it.high, end));
+        if self.is_told() {
+            format!("{value}× [{low}–{high}]")
+        } else {
+            format!("not told [{low}–{high}]")
         }
     }
 
@@ -436,7 +483,8 @@ impl Compared {
     }
 
     pub(super) fn difference_text(&self) -> String {
-        let Some((it, unit)) = self.difference.zip(self.unit) else {
+        let told = self.difference.zip(self.unit).filter(|_| self.is_told());
+        let Some((it, unit)) = told else {
             return text::NONE.to_owned();
         };
         let sign = if it.value > 0.0 { "+" } else { "" };

@@ -6,7 +6,7 @@ use sockrates_core::verdict;
 
 use crate::comparison::{self, CONFIDENCE};
 use crate::metrics::THROUGHPUT;
-use crate::ratio::median;
+use crate::ratio::{centred, median};
 use crate::side_by_side::decide_shift;
 use crate::text;
 
@@ -168,10 +168,15 @@ fn shift(name: &str, before: &[f64], now: &[f64]) -> Option<BaselineComparison> 
         }
     });
     let count = |values: &[f64]| u32::try_from(values.len()).expect("trials are few");
+    let medians = (median(before)?, median(now)?);
+    let (baseline, value) = match ratio {
+        Some(ratio) => centred(medians.0, medians.1, ratio.value),
+        None => medians,
+    };
     Some(BaselineComparison {
         metric: name.to_owned(),
-        baseline: median(before)?,
-        value: median(now)?,
+        baseline,
+        value,
         trials: (count(before), count(now)),
         ratio,
         margin,

@@ -365,10 +365,7 @@ fn compared(comparison: &BaselineComparison) -> String {
         (Verdict::Equivalent, _) => "equivalent",
         (Verdict::Inconclusive, _) => "inconclusive",
     };
-    let ratio = comparison
-        .ratio
-        .as_ref()
-        .map_or_else(|| text::NONE.to_owned(), crate::finding::with_interval);
+    let ratio = crate::findings::cell(comparison.ratio.as_ref(), comparison.verdict);
     let name = text::line(&comparison.metric).replace('_', " ");
     format!(
         "  {name:<20}{:>12} →{:>12}   {ratio:<22} {verdict}\n",

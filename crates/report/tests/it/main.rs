@@ -5,6 +5,7 @@
     reason = "helpers outside of #[test] functions are tests too"
 )]
 
+mod claims;
 mod demands;
 mod files;
 mod gate;

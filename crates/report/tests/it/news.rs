@@ -122,7 +122,7 @@ fn the_break_even_interval_follows_from_known_costs() {
     assert!(near(low, 900.0) && near(high, 900.0), "no noise, no width");
     let text = one_line(&run);
     assert!(
-        text.contains("polling costs less than push from an interval of 300 ms on"),
+        text.contains("at 2 events/s costs less CPU time from an interval of 300 ms on"),
         "{text}"
     );
     assert!(text.contains("CPU/client/s"), "{text}");
@@ -138,7 +138,7 @@ fn a_break_even_beyond_the_measured_intervals_is_said_to_be_one() {
             .iter()
             .all(|found| found.is_extrapolated)
     );
-    assert!(!one_line(&run).contains("polling costs less"));
+    assert!(!one_line(&run).contains("costs less CPU time from an interval"));
     // Of two blocks there is no interval, but their range.
     let of_two = &summarize(&ways(&[250], 2)).polling_break_evens[0];
     assert!(near(of_two.interval_ms.low, 300.0), "{of_two:?}");
@@ -293,11 +293,9 @@ fn a_game_is_told_by_its_inputs() {
     let run = dataset(plan(toml, 6), game);
     let text = one_line(&run);
     assert!(
-        text.contains("after 25.0 ms over a WebSocket (p50; half a tick is 25.0 ms)"),
-        "{text}"
-    );
-    assert!(
-        text.contains("and takes 2.0× [2.0–2.0] as long over http1-persistent"),
+        text.contains(
+            "http1-persistent against websocket-persistent: input to snapshot p50 2.0× [2.0–2.0] (50.0 ms against 25.0 ms)"
+        ),
         "{text}"
     );
     let folder = tempfile::tempdir().unwrap();

@@ -76,15 +76,15 @@ fn the_pages_tell_in_order_and_need_nothing_else() {
         assert!(places.is_sorted(), "{places:?}");
     };
     let parts = [
-        "On this machine, over loopback",
-        "Key numbers",
+        "Holds everywhere",
+        "Holds on this machine, over loopback",
+        "Could not be told",
         "How many messages",
-        "How old is",
-        "confidence",
+        "Key numbers",
+        "What to know before quoting",
         "Environment",
         "seed",
     ];
-    let parts = [&parts[..4], &parts[5..]].concat();
     order(&texts["report.html"], &parts);
     order(&texts["report.md"], &parts);
     let html = &texts["report.html"];
@@ -99,6 +99,44 @@ fn the_pages_tell_in_order_and_need_nothing_else() {
     }
     let charts = texts.keys().filter(|name| is_picture(name)).count();
     assert_eq!(html.matches("<svg ").count(), charts);
+}
+
+#[test]
+fn everything_on_the_page_can_be_linked_and_reached() {
+    let texts = texts(&dataset(synthetic::quick(6), |spec| realistic(spec, 200)));
+    let html = &texts["report.html"];
+    let attribute = |name: &str| -> Vec<&str> {
+        let start = format!(" {name}=\"");
+        html.split(start.as_str())
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect()
+    };
+    let ids = attribute("id");
+    let links: Vec<_> = attribute("href")
+        .into_iter()
+        .filter_map(|link| link.strip_prefix('#'))
+        .collect();
+    assert!(links.len() > 15, "{links:?}");
+    for link in links {
+        let named = ids.iter().filter(|id| **id == link).count();
+        assert_eq!(named, 1, "{link}");
+    }
+    for name in texts.keys().filter(|name| is_picture(name)) {
+        let stem = name.trim_end_matches(".svg");
+        assert!(ids.contains(&stem), "{stem}");
+    }
+    let tables = html.find("id=\"numbers\"").unwrap();
+    let first = html.find("<svg ").unwrap();
+    let contents = html.find("id=\"contents\"").unwrap();
+    assert!(first < contents && html.rfind("<svg ").unwrap() < tables);
+    assert_eq!(html.matches("<th>").count(), 0, "each head has its scope");
+    let regions = html.matches("class=\"scroll\"").count();
+    assert_eq!(
+        html.matches("class=\"scroll\" role=\"region\" tabindex=\"0\"")
+            .count(),
+        regions
+    );
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! The findings of a run: what it says, as data, and the one place where that is put into words.
+//!
+//! `differences`, `counted` and `freshness` make findings from the summary; `words` renders them for the terminal, for
+//! Markdown, for the page and for comparisons of runs alike. Whatever the run did not measure is left out.
+
+mod counted;
+pub(crate) mod differences;
+mod freshness;
+pub(crate) mod modes;
+mod others;
+pub(crate) mod words;
+
+use sockrates_core::finding::{Finding, Scope, TwoModes};
+use sockrates_core::plan::Target;
+use sockrates_core::summary::Summary;
+
+use crate::text;
+use crate::view::{CellView, LoadPoint, View};
+pub(crate) use words::{Told, cell, told};
+
+/// What the brackets in all outputs are.
+pub(crate) const RANGES: &str = "Brackets behind ratios are exact 95 % intervals over the blocks, and values beside a \
+     ratio come from the same estimate. Ranges behind times and rates run from the smallest to the largest trial.";
+
+/// The floor: no protocol, so it is a reference and not a contender.
+pub(crate) const FLOOR: &str = "tcp";
+
+/// Makes all findings of a run from its records and from what was computed of them, in the order of their parts.
+pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Finding> {
+    let points = view.load_points();
+    let mut findings: Vec<Finding> = counted::of(view, &points)
+        .chain(differences::of(view, &points, summary))
+        .chain(freshness::of(view, &points))
+        .chain(others::of(view, &points, summary))
+        .collect();
+    for finding in &mut findings {
+        finding.two_modes = modes_of(&finding.cells, &summary.cells);
+    }
+    let has_leading = findings.iter().any(|found| found.is_leading);
+    if !has_leading {
+        for finding in &mut findings {
+            finding.is_leading = true;
+        }
+    }
+    findings.sort_by_key(|finding| finding.part);
+    findings
+}
+
+fn modes_of(cells: &[String], all: &[sockrates_core::summary::CellSummary]) -> Vec<TwoModes> {
+    let found = all.iter().filter(|cell| cells.contains(&cell.id));
+    found.filter_map(|cell| cell.two_modes.clone()).collect()
+}
+
+/// Says where a load point's numbers hold.
+fn scope(view: &View<'_>, point: &LoadPoint<'_>) -> Scope {
+    Scope {
+        scenario: point.cell().scenario.clone(),
+        load: point.load_text(),
+        network: network(view),
+        payload_bytes: point.cell().workload.payload_bytes(),
+    }
+}
+
+/// Finds the load point of a cell.
+fn point_of<'a>(points: &'a [LoadPoint<'a>], id: &str) -> Option<&'a LoadPoint<'a>> {
+    let holds = |point: &&LoadPoint<'_>| point.cells.iter().any(|cell| cell.cell.id == id);
+    points.iter().find(holds)
+}
+
+/// Finds a cell by its id.
+fn find<'a>(view: &'a View<'_>, id: &str) -> Option<&'a CellView<'a>> {
+    view.cells.iter().find(|cell| cell.cell.id == id)
+}
+
+/// Says why the run may conclude nothing, or what else is to be known of it.
+pub(crate) fn judgement(summary: &Summary) -> Vec<String> {
+    let judged = &summary.judgement;
+    let has_data = summary.cells.iter().any(|cell| cell.trials.valid > 0);
+    let head = (has_data && !judged.is_conclusive).then(|| {
+        "Inconclusive: nothing is to be concluded from the times of this run; what was counted stands."
+            .to_owned()
+    });
+    let none = (!has_data)
+        .then(|| "No trial of this run counts, so it says nothing about any lane.".to_owned());
+    let reasons = judged.reasons.iter().map(|reason| text::sentence(reason));
+    none.into_iter().chain(head).chain(reasons).collect()
+}
+
+/// Names the network between both ends.
+pub(crate) fn network(view: &View<'_>) -> String {
+    elsewhere(view).map_or_else(
+        || "loopback".to_owned(),
+        |address| format!("Between this machine and {address}"),
+    )
+}
+
+fn elsewhere(view: &View<'_>) -> Option<std::net::IpAddr> {
+    let mut records = view.dataset.records.iter();
+    records.find_map(|record| match record.spec.target {
+        Target::Running { http, .. } if !http.ip().is_loopback() => Some(http.ip()),
+        _ => None,
+    })
+}
