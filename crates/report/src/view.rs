@@ -358,9 +358,10 @@ impl<'a> LoadPoint<'a> {
     pub(crate) fn slug(&self) -> String {
         let cell = self.cell();
         // Room is left for what stands before and behind it.
-        let state = match cell.cpu_idle {
-            CpuIdle::Awake => "-awake",
-            CpuIdle::AsIs => "",
+        let state = if cell.is_idle_factor() {
+            format!("-{}", cell.cpu_idle)
+        } else {
+            String::new()
         };
         format!(
             "{:.64}{state}-c{}",
