@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sockrates_core::plan::{Plan, TrialSpec};
-use sockrates_core::record::{Metric, TrialRecord, Wire};
+use sockrates_core::record::{HandshakeWire, Metric, TrialRecord, Wire};
 use sockrates_core::surroundings::{CpuTimes, Surroundings};
 use sockrates_report::Dataset;
 use sockrates_report::gate::{Check, CheckError, Outcome, check};
@@ -315,6 +315,41 @@ fn without_anything_in_common_or_valid_there_is_no_check() {
     });
     let error = check(&counted, &run(2, USUAL), true).unwrap_err();
     assert!(error.to_string().contains("share no cell"), "{error}");
+}
+
+#[test]
+fn what_is_counted_is_taken_apart_and_absent_counts_are_absent() {
+    let mut run = run(2, USUAL);
+    let summary = sockrates_report::summarize(&run);
+    assert_eq!(summary.counted.len(), LANES.len());
+    let lane = &summary.counted[0];
+    assert_eq!((lane.messages, lane.sent.total), (1000, 130_000));
+    assert_eq!((lane.sent.handshake, lane.sent.framing), (None, None));
+    assert_eq!(lane.turn_arounds_each(), None);
+    assert!(lane.work.is_none() && lane.varying.is_empty());
+
+    for record in &mut run.records {
+        let block = u64::from(record.spec.block);
+        if let Some(wire) = &mut record.measurement.as_mut().unwrap().wire {
+            wire.data_segments_sent += block;
+            wire.handshake = Some(HandshakeWire {
+                connections: 1,
+                waits: 1,
+                bytes_sent: 500,
+                bytes_received: 200,
+            });
+        }
+    }
+    let summary = sockrates_report::summarize(&run);
+    let lane = &summary.counted[0];
+    let sent = lane.sent;
+    assert_eq!((sent.payload, sent.handshake), (64_000, Some(500)));
+    assert_eq!(sent.framing, Some(130_000 - 64_000 - 500));
+    assert_eq!(lane.received.handshake, Some(200));
+    assert_eq!(lane.turn_arounds_each(), Some(1.002));
+    // One of two trials had a segment more: the smaller count is given, and it is said.
+    assert_eq!(lane.segments_sent, Some(1000));
+    assert_eq!(lane.varying, ["data_segments_sent"]);
 }
 
 /// The margin absorbs what chance does to unchanged lanes: of 60 unchanged runs none is red after a retest.
