@@ -22,6 +22,10 @@ use crate::report;
 /// what lies apart again is a failure (exit code 5). What cannot be told never is, but for a run that lacks a part of its
 /// plan.
 #[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(crate) struct Arguments {
     /// A run's id, its folder, or `latest`
     #[arg(value_name = "RUN", default_value = "latest")]

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::summary::{Estimate, Unit, Verdict};
+use crate::summary::{Crossing, Estimate, Unit, Verdict};
 
 /// One thing that a run says.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -65,10 +65,10 @@ pub enum Part {
 pub enum Reason {
     /// Single trials hold too few operations for the number.
     FewOperations,
+    /// Either number is only a bound.
+    OnlyBounds,
     /// An interval needs more blocks.
     FewBlocks,
-    /// A side is known by a bound only: the client was its limit, or operations never ended.
-    Bounded,
     /// The run was disturbed, or is judged to conclude nothing.
     Unjudged,
 }
@@ -121,6 +121,8 @@ pub enum Effect {
         kept: String,
         /// What it is compared with.
         other: String,
+        /// Whether there is such a number.
+        crossing: Crossing,
     },
     /// From which interval on polling costs less CPU time than push; the estimate is that interval in nanoseconds.
     PollingBreakEven {

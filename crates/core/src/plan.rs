@@ -577,22 +577,27 @@ mod tests {
     }
 
     #[test]
-    fn every_block_holds_each_timed_cell_once_in_its_own_order_and_the_first_two_hold_counted_ones()
-    {
+    fn every_block_holds_its_cells_once_in_its_own_order_and_later_ones_lack_what_needs_fewer() {
         let plan = quick();
+        let profiles = profile::profiles();
+        let quick = profiles.iter().find(|profile| profile.name == "quick");
+        let scenarios = quick.unwrap().resolve(&profile::scenarios()).unwrap();
+        let limit = |index: &u32| {
+            let cell = &plan.cells[*index as usize];
+            let own = scenarios.iter().find(|one| one.name == cell.scenario);
+            own.unwrap().blocks.unwrap_or(u32::MAX)
+        };
         let all: BTreeSet<u32> = (0..u32::try_from(plan.cells.len()).unwrap()).collect();
-        let is_counted = |index: &u32| plan.cells[*index as usize].operations.is_some();
-        let timed: BTreeSet<u32> = all
-            .iter()
-            .copied()
-            .filter(|cell| !is_counted(cell))
-            .collect();
-        assert_eq!(all.len() - timed.len(), 6);
         for (block, row) in (0..).zip(&plan.blocks) {
-            let expected = if block < 2 { &all } else { &timed };
+            let expected: BTreeSet<u32> = all
+                .iter()
+                .copied()
+                .filter(|cell| block < limit(cell))
+                .collect();
             assert_eq!(row.len(), expected.len());
-            assert_eq!(&row.iter().copied().collect::<BTreeSet<_>>(), expected);
+            assert_eq!(row.iter().copied().collect::<BTreeSet<_>>(), expected);
         }
+        assert!(plan.blocks[0].len() > plan.blocks[7].len());
         assert_eq!(
             plan.blocks.iter().collect::<BTreeSet<_>>().len(),
             plan.blocks.len()

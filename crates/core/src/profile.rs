@@ -90,6 +90,7 @@ const SCENARIOS: &[(&str, &str)] = &[
         include_str!("../scenarios/updates-poll.toml"),
     ),
     ("updates.toml", include_str!("../scenarios/updates.toml")),
+    ("news.toml", include_str!("../scenarios/news.toml")),
     ("ticker.toml", include_str!("../scenarios/ticker.toml")),
     (
         "monitoring.toml",
@@ -252,10 +253,50 @@ mod tests {
             all.iter()
                 .any(|scenario| scenario.load.model() == "open-poisson")
         );
-        assert!(
-            all.iter()
-                .any(|scenario| scenario.workload.name() == "updates")
-        );
         assert_eq!(profile.blocks, 8);
+        // A sign test of fewer than six blocks cannot reach the level of an interval.
+        let timed = all.iter().filter(|scenario| scenario.operations.is_none());
+        for scenario in timed {
+            let blocks = scenario.blocks.unwrap_or(profile.blocks);
+            assert!(blocks >= 6, "{}", scenario.name);
+        }
+    }
+
+    #[test]
+    fn quick_tells_what_news_cost_at_one_event_a_second() {
+        let profiles = profiles();
+        let quick = profiles.iter().find(|profile| profile.name == "quick");
+        let all = quick.unwrap().resolve(&scenarios()).unwrap();
+        let news: Vec<_> = all
+            .iter()
+            .filter(|scenario| scenario.workload.name() == "updates")
+            .collect();
+        let [news] = news.as_slice() else {
+            panic!("quick has one scenario of updates");
+        };
+        let plan = Plan::new("news", &[(*news).clone()], 1, 1);
+        let ids: Vec<_> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "news.http1-per-request.short-poll-1000ms.c200",
+                "news.http1-persistent.short-poll-1000ms.c200",
+                "news.http1-persistent.short-poll-5000ms.c200",
+                "news.http1-persistent.long-poll.c200",
+                "news.http1-persistent.sse.c200",
+                "news.websocket-persistent.push.c200",
+            ]
+        );
+        for cell in &plan.cells {
+            // A spinning client's CPU time says nothing; and polls are steady after a whole interval.
+            assert_eq!(cell.wait, crate::scenario::Wait::Blocking, "{}", cell.id);
+            if let crate::schedule::Load::Interval { interval_ms } = cell.load {
+                assert!(
+                    u64::from(cell.timing.warm_up_ms) >= interval_ms,
+                    "{}",
+                    cell.id
+                );
+            }
+        }
     }
 }

@@ -427,7 +427,13 @@ mod tests {
         };
         assert!(wrong("[100, 3000]", "[]").contains("`deliveries.intervals_ms`"));
         assert!(wrong("[100, 3000]", "[0]").contains("`load.interval_ms`"));
-        assert!(wrong("\"push\"", "\"short-poll\"").contains("twice"));
+        let same_lane =
+            "\"short-poll\"\nintervals_ms = [50, 3000]\nlanes = [\"http1-persistent\"]\n#";
+        assert!(wrong("\"push\"\n            lanes =", same_lane).contains("twice"));
+        let other_lane =
+            "\"short-poll\"\nintervals_ms = [3000]\nlanes = [\"http1-per-request\"]\n#";
+        let split = text.replacen("\"push\"\n            lanes =", other_lane, 1);
+        assert_eq!(Scenario::parse(&split).unwrap().variants().len(), 3);
         let fanout = wrong("\"updates\", events_per_second = 1.0", "\"fanout\"");
         assert!(fanout.contains("`deliveries`"));
         let lanes = wrong("connections", "lanes = [\"http1-persistent\"]\nconnections");

@@ -27,6 +27,7 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
     let manifest = &view.dataset.manifest;
     let judgement = judgement::of(view);
     let comparisons = comparison::all(view, judgement.is_conclusive);
+    let counted = counted::all(view);
     let mut summary = Summary {
         schema: Summary::SCHEMA.to_owned(),
         schema_version: Summary::VERSION,
@@ -41,7 +42,7 @@ pub(crate) fn of_view(view: &View<'_>) -> Summary {
         break_evens: break_even::all(view),
         polling_break_evens: polling::all(view),
         room_fits: rooms::all(view),
-        counted: counted::all(view),
+        counted,
         judgement,
         findings: Vec::new(),
     };

@@ -114,9 +114,9 @@ impl<'a> Table<'a> {
             verdicts.insert(name.to_owned(), verdict);
         }
         if !is_conclusive {
-            verdicts
-                .values_mut()
-                .for_each(|verdict| *verdict = Verdict::Inconclusive);
+            for verdict in verdicts.values_mut() {
+                *verdict = Verdict::Inconclusive;
+            }
         }
         Some(Attribution {
             scenario: point.cell().scenario.clone(),

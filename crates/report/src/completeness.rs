@@ -93,14 +93,14 @@ pub(crate) fn clauses(lack: &Completeness) -> Vec<String> {
 /// Writes `2 blocks (3, 7)`.
 fn counted(what: &str, names: &[String]) -> String {
     let plural = if names.len() == 1 { "" } else { "s" };
-    let mut named = names
+    let mut list = names
         .iter()
         .take(NAMED)
         .cloned()
         .collect::<Vec<_>>()
         .join(", ");
     if names.len() > NAMED {
-        named += ", …";
+        list += ", …";
     }
-    format!("{} {what}{plural} ({named})", names.len())
+    format!("{} {what}{plural} ({list})", names.len())
 }

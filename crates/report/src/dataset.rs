@@ -182,7 +182,9 @@ fn trial_files(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         let name = entry_name(&path);
-        let is_record = name.ends_with(".json") || name.ends_with(".json.gz");
+        let is_record = [".json", ".json.gz"]
+            .iter()
+            .any(|ending| name.ends_with(ending));
         if !name.starts_with('.') && is_record {
             files.push(path);
         }

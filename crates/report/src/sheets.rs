@@ -6,7 +6,7 @@ use serde::Serialize;
 use sockrates_core::capacity::Bound;
 use sockrates_core::record::CapacitySearch;
 use sockrates_core::summary::{
-    Attribution, BreakEven, Comparison, Estimate, Summary, Unit, Verdict,
+    Attribution, BreakEven, Comparison, Crossing, Estimate, Summary, Unit, Verdict,
 };
 use sockrates_core::units;
 
@@ -163,7 +163,7 @@ fn break_evens(summary: &Summary) -> Sheet {
             text::line(&found.kept.to_string()),
             text::line(&found.fresh.to_string()),
             found.messages.as_ref().map_or_else(
-                || "never, as far as can be told".to_owned(),
+                || crossing(found.crossing).to_owned(),
                 |n| {
                     let whole = |n: f64| format!("{:.0}", n.ceil());
                     format!("{} [{}–{}]", whole(n.value), whole(n.low), whole(n.high))
@@ -176,17 +176,26 @@ fn break_evens(summary: &Summary) -> Sheet {
     };
     Sheet {
         title: "From how many messages on does a kept connection pay?",
-        detail: "One connection at a time, in a closed loop. The kept lane pays its set-up once and its message cost each time, \
-                 the other lane pays for a connection with each message.",
+        detail: "One connection at a time, in a closed loop. A kept lane pays once for its connection, the first exchange's \
+                 extra cost included, and for each message; another lane pays for a connection with each message, or is kept.",
         heads: vec![
             "kept lane",
             "instead of",
             "pays from message",
-            "set-up and close",
+            "connection",
             "per message",
             "per message of the other",
         ],
         rows: summary.break_evens.iter().map(row).collect(),
+    }
+}
+
+/// Says why there is no number.
+const fn crossing(crossing: Crossing) -> &'static str {
+    match crossing {
+        Crossing::Always => "cheaper at any number",
+        Crossing::Never => "never",
+        Crossing::Found | Crossing::Unclear => "could not be told",
     }
 }
 
@@ -206,6 +215,7 @@ fn model_checks(summary: &Summary) -> Sheet {
                 unit_interval(&point.measured_ns, Unit::Ns),
                 units::time(point.expected_ns),
                 format!("{:+.1} %", error * 100.0),
+                if point.agrees { "yes" } else { "no" }.to_owned(),
             ]
         }));
     }
@@ -218,6 +228,7 @@ fn model_checks(summary: &Summary) -> Sheet {
             "measured per message",
             "computed",
             "measured over computed",
+            "computed lies in the measured interval",
         ],
         rows,
     }

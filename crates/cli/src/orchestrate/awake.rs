@@ -97,7 +97,7 @@ fn spawn(cpus: &[u32]) -> Result<Child, String> {
     let read = BufReader::new(stdout.take(MAX_LINE_BYTES)).read_line(&mut line);
     match (read, line.trim()) {
         (Ok(_), READY) => return Ok(child),
-        (Ok(_), "") => line = "what keeps awake did not start".to_owned(),
+        (Ok(_), "") => line.push_str("what keeps awake did not start"),
         (Ok(_), _) => {}
         (Err(error), _) => line = error.to_string(),
     }

@@ -1,6 +1,6 @@
 //! What a scenario may say: the checks beyond its types, each naming the field and what would be right.
 
-use super::{Delivery, Scenario, Timing, Workload};
+use super::{Delivery, Scenario, Timing, Way, Workload};
 use crate::lane::{Lane, Lifecycle};
 use crate::plan::Cell;
 use crate::schedule::Load;
@@ -104,10 +104,16 @@ impl Scenario {
             format!("is for `updates`, not for `{}`", self.workload.name())
         })?;
         for (index, way) in self.deliveries.iter().enumerate() {
-            let earlier = &self.deliveries[..index];
-            let is_first = earlier.iter().all(|other| other.delivery != way.delivery);
+            let is_same = |other: &&Way| {
+                let shares = |lane| other.lanes.contains(lane);
+                let asks = |interval| other.intervals_ms.contains(interval);
+                other.delivery == way.delivery
+                    && way.lanes.iter().any(shares)
+                    && (way.intervals_ms.is_empty() || way.intervals_ms.iter().any(asks))
+            };
+            let is_first = !self.deliveries[..index].iter().any(|other| is_same(&other));
             require(is_first, "deliveries", || {
-                format!("has `{}` twice", way.delivery.name())
+                format!("has `{}` twice for a lane", way.delivery.name())
             })?;
             check_list(&way.lanes, "deliveries.lanes")?;
             let field = "deliveries.intervals_ms";

@@ -48,8 +48,22 @@ struct Board {
 /// A question for what is new.
 #[derive(Default)]
 struct Question {
-    since: u64,
+    /// `None` begins with the present.
+    since: Option<u64>,
     waits: bool,
+}
+
+impl Board {
+    /// Makes a topic with events over such a time, drawn from this seed.
+    fn new(world: Manual, length_ns: u64, seed: u64) -> Self {
+        let rate_per_second = EVENTS_PER_SECOND;
+        let load = Load::OpenPoisson { rate_per_second };
+        let events = arrivals(&load, 1, length_ns, seed, 0);
+        Self {
+            world,
+            events_ns: events.iter().map(|e| SPAN.start_ns + e.at_ns).collect(),
+        }
+    }
 }
 
 impl Transport<Manual> for Board {
@@ -65,25 +79,14 @@ impl Transport<Manual> for Board {
             return None;
         };
         *question = Question {
-            since: since.unwrap_or(0),
+            since: *since,
             waits: timeout_ms.is_some(),
         };
         Some(())
     }
 
     async fn handshake(world: Manual, _peer: &Peer) -> Result<Self, FailureKind> {
-        let rate_per_second = EVENTS_PER_SECOND;
-        let events = arrivals(
-            &Load::OpenPoisson { rate_per_second },
-            1,
-            LENGTH_NS,
-            SEED,
-            0,
-        );
-        Ok(Self {
-            world,
-            events_ns: events.iter().map(|e| SPAN.start_ns + e.at_ns).collect(),
-        })
+        Ok(Self::new(world, LENGTH_NS, SEED))
     }
 
     async fn exchange<R: Reply>(
@@ -92,7 +95,9 @@ impl Transport<Manual> for Board {
         reply: &mut R,
     ) -> Result<(), FailureKind> {
         self.world.advance(TRANSIT_NS);
-        let known = usize::try_from(ask.since).unwrap();
+        let now_ns = self.world.now_ns();
+        let present = self.events_ns.partition_point(|at_ns| *at_ns <= now_ns) as u64;
+        let known = usize::try_from(ask.since.unwrap_or(present)).unwrap();
         if ask.waits {
             let next_ns = self.events_ns.get(known).copied().unwrap_or(SPAN.end_ns);
             self.world
@@ -123,14 +128,25 @@ impl Transport<Manual> for Board {
     }
 }
 
-/// Follows the topic with one client, and returns what it saw and how stale that was.
+/// Follows the topic from its beginning with one client, and returns what it saw and how stale that was.
 fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
+    follow_within(SPAN, SEED, Some(0), patience, agenda)
+}
+
+/// Follows a topic with these events after a sequence, or from the client's first question on.
+fn follow_within(
+    span: Span,
+    events_seed: u64,
+    since: Option<u64>,
+    patience: Patience,
+    agenda: Agenda,
+) -> (UpdateCounts, Histogram) {
     let is_open_load = agenda.next_arrival_ns().is_some();
     let world = Manual::with_dial_ns(0);
     world.advance(SPAN.start_ns);
     let scope = Scope {
-        span: SPAN,
-        slice_width_ns: LENGTH_NS / 10,
+        span,
+        slice_width_ns: (span.end_ns - span.window_start_ns) / 10,
         is_open_load,
         records: Metrics::default().and(&[Metric::Staleness, Metric::ServiceTime]),
         course: Course::Operations,
@@ -153,8 +169,10 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
         tick: Notify::new(),
     });
     let mut follower = Follower::new(0, 1, SEED, Rc::default());
-    follower.begin_after(0);
-    let connection = at_once(Board::handshake(world, &peer)).unwrap();
+    if let Some(since) = since {
+        follower.begin_after(since);
+    }
+    let connection = Board::new(world, span.end_ns - span.start_ns, events_seed);
     let slot = Slot::<Manual, Board, Poller<Manual, Board>> {
         shared: Rc::clone(&shared),
         alarm: Rc::default(),
@@ -171,7 +189,7 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
         is_connecting: false,
         from_ns: 0,
     };
-    let outcome = crew_of_one(&shared, slot, SPAN, SPAN.end_ns + 100 * MS);
+    let outcome = crew_of_one(&shared, slot, span, span.end_ns + 100 * MS);
     let updates = outcome.recorder.updates;
     assert_eq!(
         (updates.missed, updates.repeated, updates.out_of_order),
@@ -179,12 +197,6 @@ fn follow(patience: Patience, agenda: Agenda) -> (UpdateCounts, Histogram) {
     );
     let mut times = outcome.recorder.into_histograms().0;
     (updates, times.remove(&Metric::Staleness).unwrap())
-}
-
-/// Runs what never waits.
-fn at_once<T>(ready: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(ready)
 }
 
 #[track_caller]
@@ -256,4 +268,37 @@ fn long_polls_miss_the_moment_as_often_as_the_gap_between_two_allows() {
     );
     let mean_ns = TRANSIT_NS as f64 + in_gap * gap_ns / 2.0;
     near("mean", staleness.mean_ns().unwrap(), mean_ns, 0.01);
+}
+
+/// Returns the mean staleness that many clients see in one second after such a warm-up, asking every five seconds, each
+/// from a phase of its own and for what is new since its first question.
+fn mean_staleness_ns(warm_up_ms: u64) -> f64 {
+    let window_start_ns = SPAN.start_ns + warm_up_ms * MS;
+    let span = Span {
+        start_ns: SPAN.start_ns,
+        window_start_ns,
+        end_ns: window_start_ns + 1000 * MS,
+    };
+    let load = Load::Interval { interval_ms: 5000 };
+    let (mut sum_ns, mut count) = (0.0, 0.0);
+    for seed in 0..1000 {
+        let polls = arrivals(&load, 1, span.end_ns - span.start_ns, !seed, 0);
+        if polls.is_empty() {
+            continue;
+        }
+        let agenda = Agenda::open(span, polls, 1);
+        let (updates, staleness) = follow_within(span, seed, None, Patience::None, agenda);
+        let received = updates.received as f64;
+        sum_ns += staleness.mean_ns().unwrap_or(0.0) * received;
+        count += received;
+    }
+    sum_ns / count
+}
+
+#[test]
+fn polls_every_five_seconds_are_steady_after_a_whole_interval_and_too_fresh_before() {
+    let steady_ns = (2500 * MS + TRANSIT_NS) as f64;
+    near("steady", mean_staleness_ns(5000), steady_ns, 0.02);
+    // Half an interval after the start nobody has asked twice who asks every five seconds.
+    assert!(mean_staleness_ns(2500).is_nan());
 }

@@ -2,7 +2,7 @@
 //! one connection per message.
 
 use sockrates_core::lane::{Lane, Lifecycle};
-use sockrates_core::summary::{BreakEven, Estimate};
+use sockrates_core::summary::{BreakEven, Crossing, Estimate};
 
 use super::axis::{Axis, count_label, time_label};
 use super::layout::{self, EndLabel};
@@ -21,8 +21,6 @@ const MOST: u32 = 1000;
 const STEPS: u32 = 90;
 /// The distance of the lines of text below the curves.
 const LINE: f64 = 18.0;
-/// What most people come from: the break-evens with it are named.
-const FRESH: &str = "http1";
 
 struct Axes {
     x: Axis,
@@ -63,10 +61,7 @@ fn picture(
         right: body.right - NAMES,
         bottom: body.bottom - 44.0,
     };
-    let named: Vec<_> = found
-        .iter()
-        .filter(|found| found.fresh.transport == FRESH)
-        .collect();
+    let named: Vec<_> = found.iter().collect();
     // The lines of text stand between the lowest curve and the axis.
     let lowest = frame.bottom - LINE * (named.len() as f64 + 0.6);
     let axes = axes(found, frame, lowest);
@@ -200,7 +195,7 @@ fn crossings(scene: &mut Scene, named: &[&&BreakEven], axes: &Axes, frame: Frame
         let mut left = frame.left + 8.0;
         if let Some(messages) = found.messages {
             let x = axes.x.place(messages.value.min(axes.most));
-            let top = axes.y.place(found.fresh_ns.value);
+            let top = axes.y.place(time(found, messages.value));
             let drop = vec![(x, top), (x, baseline)];
             scene.line(drop, ink, 1.0, Dash::Dotted);
             scene.circle((x, top), 3.0, style::BLACK);
@@ -215,14 +210,25 @@ fn crossings(scene: &mut Scene, named: &[&&BreakEven], axes: &Axes, frame: Frame
     }
 }
 
-/// Says from how many messages on a kept lane pays, in whole messages.
+/// Says from how many messages on a kept lane pays, in whole messages, and against what.
 fn pays(found: &BreakEven) -> String {
-    let name = match found.kept.transport.as_str() {
-        "http1" => "kept HTTP/1.1".to_owned(),
+    let name = |lane: &Lane| match lane.transport.as_str() {
+        "http1" => "HTTP/1.1".to_owned(),
         other => text::transport(other),
     };
+    let kept = format!("kept {}", name(&found.kept));
+    let other = match found.fresh.lifecycle {
+        Lifecycle::PerRequest => format!("{} per message", name(&found.fresh)),
+        Lifecycle::Persistent => format!("kept {}", name(&found.fresh)),
+    };
     let Some(messages) = found.messages else {
-        return format!("{name} does not pay, as far as this run can tell");
+        return match found.crossing {
+            Crossing::Always => format!("{kept} is cheaper than {other} at any number of messages"),
+            Crossing::Never => format!("{kept} is never cheaper than {other}"),
+            Crossing::Found | Crossing::Unclear => {
+                format!("{kept} against {other}: this run cannot tell")
+            }
+        };
     };
     let [value, low, high] = [messages.value, messages.low, messages.high].map(whole);
     let word = if value > 1.0 { "messages" } else { "message" };
@@ -231,7 +237,7 @@ fn pays(found: &BreakEven) -> String {
     } else {
         String::new()
     };
-    format!("{name} pays from {value:.0} {word}{range} on")
+    format!("{kept} beats {other} from {value:.0} {word}{range} on")
 }
 
 /// Rounds up; a hair above a whole number is noise.

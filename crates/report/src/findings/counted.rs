@@ -1,83 +1,94 @@
 //! What was counted of one message in each lane: the same on any machine.
 
 use sockrates_core::finding::{Count, Counted, Effect, Estimator, Finding, Part};
-use sockrates_core::record::Wire;
+use sockrates_core::summary::{ByteParts, CountedLane, Summary};
 
-use super::scope;
-use crate::view::{CellView, LoadPoint, View};
+use super::{find, point_of, scope};
+use crate::view::{LoadPoint, View};
 
 /// Makes a finding of each lane whose operations were counted; the smallest message leads.
-pub(super) fn of(view: &View<'_>, points: &[LoadPoint<'_>]) -> impl Iterator<Item = Finding> {
-    let counted = || {
-        points
-            .iter()
-            .filter(|point| point.cell().operations.is_some())
+pub(super) fn of(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
+    let smallest = summary.counted.iter().map(|lane| lane.payload_bytes).min();
+    let finding = |lane: &CountedLane| {
+        let cell = find(view, &lane.cell)?;
+        Some(Finding {
+            part: Part::Everywhere,
+            effect: Effect::Counted {
+                lane: cell.name(),
+                per_message: counts(lane),
+            },
+            scope: scope(view, point_of(points, &lane.cell)?),
+            is_leading: smallest == Some(lane.payload_bytes) && lane.lane.client.is_none(),
+            estimate: None,
+            unit: None,
+            values: None,
+            verdict: None,
+            estimator: Estimator::Count,
+            bound: None,
+            blocks_needed: None,
+            reason: None,
+            two_modes: Vec::new(),
+            cells: vec![lane.cell.clone()],
+        })
     };
-    let smallest = counted()
-        .map(|point| point.cell().workload.payload_bytes())
-        .min();
-    let mut findings = Vec::new();
-    for point in counted() {
-        let payload_bytes = point.cell().workload.payload_bytes();
-        for cell in &point.cells {
-            let lane = &cell.cell.lane;
-            let is_leading = smallest == Some(payload_bytes) && lane.client.is_none();
-            findings.extend(counts(cell).map(|per_message| Finding {
-                part: Part::Everywhere,
-                effect: Effect::Counted {
-                    lane: cell.name(),
-                    per_message,
-                },
-                scope: scope(view, point),
-                is_leading,
-                estimate: None,
-                unit: None,
-                values: None,
-                verdict: None,
-                estimator: Estimator::Count,
-                bound: None,
-                blocks_needed: None,
-                reason: None,
-                two_modes: Vec::new(),
-                cells: vec![cell.cell.id.clone()],
-            }));
-        }
-    }
-    findings.into_iter()
+    summary.counted.iter().filter_map(finding).collect()
 }
 
-/// Returns what a message took in the first trial; a disturbance changes no count.
-fn counts(cell: &CellView<'_>) -> Option<Vec<Count>> {
-    let operations = f64::from(cell.cell.operations?);
-    let wire: &Wire = cell.valid.first()?.measurement.wire.as_ref()?;
-    let handshakes = match cell.cell.lane.transport.as_str() {
-        "websocket" => wire.handshakes,
-        _ => 0,
+/// Returns every count that is known, per message.
+fn counts(lane: &CountedLane) -> Vec<Count> {
+    use Counted as C;
+    let waits = &lane.turn_arounds;
+    let sent = [
+        C::BytesSent,
+        C::PayloadSent,
+        C::FramingSent,
+        C::HandshakeSent,
+    ];
+    let received = [
+        C::BytesReceived,
+        C::PayloadReceived,
+        C::FramingReceived,
+        C::HandshakeReceived,
+    ];
+    let totals = [
+        (C::Connects, Some(waits.connect)),
+        (C::Handshakes, waits.handshake),
+        (C::Exchanges, Some(waits.exchange)),
+    ];
+    let rest = [
+        (C::SegmentsSent, lane.segments_sent),
+        (C::SegmentsReceived, lane.segments_received),
+        (C::Connections, Some(lane.connections)),
+    ];
+    let all = (totals.into_iter())
+        .chain(bytes(&lane.sent, sent))
+        .chain(bytes(&lane.received, received))
+        .chain(rest);
+    let each = |(what, count): (Counted, Option<u64>)| {
+        let each = lane.each(count?);
+        Some(Count { what, each })
     };
-    let payload = f64::from(cell.cell.workload.payload_bytes());
-    let each = |what, count: u64| Count {
-        what,
-        each: count as f64 / operations,
-    };
-    Some(vec![
-        each(Counted::Connects, wire.connections),
-        each(Counted::Handshakes, handshakes),
-        Count {
-            what: Counted::Exchanges,
-            each: 1.0,
-        },
-        each(Counted::BytesSent, wire.bytes_sent),
-        Count {
-            what: Counted::PayloadSent,
-            each: payload,
-        },
-        each(Counted::BytesReceived, wire.bytes_received),
-        Count {
-            what: Counted::PayloadReceived,
-            each: payload,
-        },
-        each(Counted::SegmentsSent, wire.data_segments_sent),
-        each(Counted::SegmentsReceived, wire.data_segments_received),
-        each(Counted::Connections, wire.connections),
-    ])
+    let work = lane.work.iter().flat_map(|work| {
+        [
+            (C::ClientSystemCalls, work.client_system_calls),
+            (C::ServerSystemCalls, work.server_system_calls),
+            (C::ClientInstructions, work.client_instructions),
+            (C::ServerInstructions, work.server_instructions),
+        ]
+    });
+    let work = work.filter_map(|(what, count)| {
+        let each = count?.per_operation;
+        Some(Count { what, each })
+    });
+    all.filter_map(each).chain(work).collect()
+}
+
+fn bytes(parts: &ByteParts, names: [Counted; 4]) -> [(Counted, Option<u64>); 4] {
+    let [total, payload, framing, handshake] = names;
+    [
+        (total, Some(parts.total)),
+        (payload, Some(parts.payload)),
+        (framing, parts.framing),
+        (handshake, parts.handshake),
+    ]
 }

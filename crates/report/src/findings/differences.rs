@@ -88,10 +88,10 @@ fn finding(
         values: found.and_then(|found| found.values),
         verdict: Some(verdict),
         estimator: Estimator::WithinBlocks,
-        bound: found.and_then(bound).filter(|_| is_open && conclusive),
+        bound: found.and_then(|found| found.bound).filter(|_| is_open),
         blocks_needed: found
             .and_then(|found| found.blocks_needed)
-            .filter(|_| is_open && conclusive),
+            .filter(|_| is_open),
         reason: reason(found, conclusive).filter(|_| is_open),
         two_modes: Vec::new(),
         cells: vec![cell.to_owned(), reference.to_owned()],
@@ -102,14 +102,10 @@ fn finding(
 fn reason(found: Option<&Comparison>, conclusive: bool) -> Option<Reason> {
     match found {
         None => Some(Reason::FewOperations),
-        Some(found) if found.is_bounded => Some(Reason::Bounded),
+        Some(found) if found.is_bounded => Some(Reason::OnlyBounds),
         Some(found) if found.ratio.is_none() => Some(Reason::FewBlocks),
         Some(_) => (!conclusive).then_some(Reason::Unjudged),
     }
-}
-
-fn bound(found: &Comparison) -> Option<f64> {
-    found.ratio.map(|ratio| ratio.high.max(1.0 / ratio.low))
 }
 
 /// What is inconclusive was not told.

@@ -3,11 +3,13 @@
 use sockrates_core::finding::{Effect, Estimator, Finding, Part};
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Estimate;
+use sockrates_core::verdict;
 
 use super::scope;
 use crate::comparison::{self, Pairs};
 use crate::metrics::{self, CLIENT_SECOND_BYTES, CLIENT_SECOND_CPU, CLIENT_SECOND_REQUESTS};
 use crate::ratio::median;
+use crate::statistics::{self, Decision};
 use crate::view::{CellView, LoadPoint, View};
 
 /// The ages that people ask for, in milliseconds.
@@ -91,10 +93,11 @@ fn values(cell: &CellView<'_>, name: &str) -> Vec<f64> {
     trials.into_iter().map(|(_, value)| value).collect()
 }
 
-/// Says whether the whole interval of the ratio lies above 1.
+/// Says whether a difference is told, and the whole interval of the ratio lies above 1.
 fn costs_more(cell: &CellView<'_>, best: &CellView<'_>) -> bool {
     let logs = Pairs::of(cell, best, CLIENT_SECOND_CPU).log_ratios();
-    comparison::ratio(&logs).is_some_and(|ratio| ratio.low > 1.0)
+    statistics::decide(&logs, verdict::margin(CLIENT_SECOND_CPU)) != Decision::Inconclusive
+        && comparison::ratio(&logs).is_some_and(|ratio| ratio.low > 1.0)
 }
 
 /// Returns the median with the smallest and the largest.

@@ -14,6 +14,7 @@ use sockrates_core::finding::{Finding, Scope, TwoModes};
 use sockrates_core::plan::Target;
 use sockrates_core::summary::Summary;
 
+use crate::completeness;
 use crate::text;
 use crate::view::{CellView, LoadPoint, View};
 pub(crate) use words::{Told, cell, told};
@@ -28,7 +29,8 @@ pub(crate) const FLOOR: &str = "tcp";
 /// Makes all findings of a run from its records and from what was computed of them, in the order of their parts.
 pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Finding> {
     let points = view.load_points();
-    let mut findings: Vec<Finding> = counted::of(view, &points)
+    let mut findings: Vec<Finding> = counted::of(view, &points, summary)
+        .into_iter()
         .chain(differences::of(view, &points, summary))
         .chain(freshness::of(view, &points))
         .chain(others::of(view, &points, summary))
@@ -76,13 +78,23 @@ fn find<'a>(view: &'a View<'_>, id: &str) -> Option<&'a CellView<'a>> {
 pub(crate) fn judgement(summary: &Summary) -> Vec<String> {
     let judged = &summary.judgement;
     let has_data = summary.cells.iter().any(|cell| cell.trials.valid > 0);
+    let lacks = completeness::clauses(&summary.completeness);
+    let since = if lacks.is_empty() {
+        String::new()
+    } else {
+        format!(", since the run is not whole ({})", lacks.join("; "))
+    };
     let head = (has_data && !judged.is_conclusive).then(|| {
-        "Inconclusive: nothing is to be concluded from the times of this run; what was counted stands."
-            .to_owned()
+        format!(
+            "Inconclusive{since}: nothing is to be concluded from the times of this run; what was \
+             counted stands."
+        )
     });
     let none = (!has_data)
         .then(|| "No trial of this run counts, so it says nothing about any lane.".to_owned());
-    let reasons = judged.reasons.iter().map(|reason| text::sentence(reason));
+    let is_new = |reason: &&String| !lacks.contains(reason);
+    let reasons = judged.reasons.iter().filter(is_new);
+    let reasons = reasons.map(|reason| text::sentence(reason));
     none.into_iter().chain(head).chain(reasons).collect()
 }
 

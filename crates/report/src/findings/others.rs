@@ -2,7 +2,7 @@
 
 use sockrates_core::finding::{Effect, Estimator, Finding, Part, Reason, Scope};
 use sockrates_core::record::Metric;
-use sockrates_core::summary::{Estimate, Summary, Unit, Verdict};
+use sockrates_core::summary::{Crossing, Estimate, Summary, Unit, Verdict};
 
 use super::differences::{leading_point, part};
 use super::freshness::over_trials;
@@ -47,13 +47,18 @@ fn break_evens(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> 
             cell.scenario == found.scenario && cell.connections == 1
         };
         let point = points.iter().find(is_it)?;
-        let verdict = match found.messages {
-            Some(_) if conclusive => Verdict::Different,
-            _ => Verdict::Inconclusive,
+        let verdict = match found.crossing {
+            Crossing::Unclear => Verdict::Inconclusive,
+            _ if !conclusive => Verdict::Inconclusive,
+            _ => Verdict::Different,
         };
         let (kept, other) = (found.kept.to_string(), found.fresh.to_string());
         let ids = [&kept, &other].map(|lane| point.lane(lane).map(|cell| cell.cell.id.clone()));
-        let effect = Effect::BreakEven { kept, other };
+        let effect = Effect::BreakEven {
+            kept,
+            other,
+            crossing: found.crossing,
+        };
         Some(Finding {
             part: part(verdict),
             verdict: Some(verdict),

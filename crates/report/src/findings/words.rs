@@ -6,7 +6,7 @@ use serde::Serialize;
 use sockrates_core::finding::{
     Count, Counted, Effect, Estimator, Finding, Part, Reason, Scope, TwoModes,
 };
-use sockrates_core::summary::{Estimate, Verdict};
+use sockrates_core::summary::{Crossing, Estimate, Verdict};
 use sockrates_core::units;
 
 use crate::metrics;
@@ -245,7 +245,7 @@ fn subject(finding: &Finding) -> String {
             format!("{}, {}", text::line(lane), metric_text(metric))
         }
         Effect::Change { what, .. } => text::line(what),
-        Effect::BreakEven { kept, other } => {
+        Effect::BreakEven { kept, other, .. } => {
             format!("{} instead of {}", text::line(kept), text::line(other))
         }
         Effect::PollingBreakEven { poll, push, .. } => {
@@ -284,14 +284,20 @@ fn clause(finding: &Finding) -> String {
         Effect::Difference { metric, .. } | Effect::Change { metric, .. } => {
             format!("{} {}", metric_text(metric), ratio(finding))
         }
-        Effect::BreakEven { .. } => match &finding.estimate {
-            Some(found) => format!(
+        Effect::BreakEven { crossing, .. } => match (crossing, &finding.estimate) {
+            (Crossing::Found, Some(found)) => format!(
                 "takes less time in all from {} messages on a connection on [{}–{}]",
                 number(found.value),
                 number(found.low),
                 number(found.high)
             ),
-            None => "no number of messages from which on it takes less time in all".to_owned(),
+            (Crossing::Always, _) if finding.part == Part::Here => {
+                "takes less time in all from the first message on".to_owned()
+            }
+            (Crossing::Never, _) if finding.part == Part::Here => {
+                "takes less time in all at no number of messages".to_owned()
+            }
+            _ => "from how many messages on it takes less time in all".to_owned(),
         },
         Effect::PollingBreakEven {
             events_per_second,
@@ -388,7 +394,7 @@ fn ratio(finding: &Finding) -> String {
     if let Some(reason) = finding.reason {
         return match reason {
             Reason::FewOperations => "has too few operations in each trial",
-            Reason::Bounded => "is known by a bound only, since the client was the limit",
+            Reason::OnlyBounds => "has only bounds",
             Reason::FewBlocks => "has no interval: too few blocks",
             Reason::Unjudged => "is not judged",
         }

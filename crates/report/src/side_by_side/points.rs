@@ -191,7 +191,7 @@ fn paired(
     row.margin = found.margin;
     row.difference = found.difference;
     row.verdict = found.verdict;
-    row.center();
+    row.values = found.values.map(|(b, a)| (a, b));
     Some(row)
 }
 

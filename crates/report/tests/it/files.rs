@@ -56,7 +56,7 @@ fn a_run_survives_the_disk_and_everything_is_written() {
         "time-series-echo-closed-c1",
         "time-series-echo-closed-c32",
         "time-series-echo-open-c16",
-        "news-cost-updates-poll-c8",
+        "news-cost-news-c200",
         "staleness",
     ];
     let names = [

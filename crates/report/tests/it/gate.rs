@@ -185,7 +185,8 @@ fn a_slower_lane_is_suspicious_and_red_when_it_is_slower_again() {
     assert_eq!(red.outcome, Outcome::Differs);
     // Once only was chance.
     check.retest(&run(15, World { luck: 5, ..USUAL }), &baseline);
-    assert_eq!(check.outcome, Outcome::Agrees, "{}", check.text());
+    assert_ne!(check.outcome, Outcome::Differs, "{}", check.text());
+    assert!(check.suspicious_cells().is_empty());
     assert!(
         check
             .notes
@@ -206,7 +207,10 @@ fn a_slowdown_of_every_lane_is_invisible_to_ratios() {
         let (ns, count) = (times.max_ns().unwrap() * 2, times.count());
         *times = constant(ns, count);
     }
-    assert_eq!(checked(&slow, &run(12, USUAL)).outcome, Outcome::Agrees);
+    let check = checked(&slow, &run(12, USUAL));
+    let is_red = |outcome| matches!(outcome, Outcome::Suspicious | Outcome::Differs);
+    assert!(!is_red(check.outcome), "{}", check.text());
+    assert!(check.ratios.iter().all(|row| !is_red(row.outcome)));
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn what_cannot_be_told_does_not_agree() {
     assert_eq!(check.outcome, Outcome::Inconclusive, "{}", check.text());
     let text = check.text();
     assert!(
-        text.contains("could not tell whether anything changed"),
+        text.contains("Could not tell whether anything changed"),
         "{text}"
     );
     assert!(text.contains("could not be told"), "{text}");

@@ -290,7 +290,7 @@ fn a_game_is_told_by_its_inputs() {
         });
         record
     };
-    let run = dataset(plan(toml, 6), game);
+    let run = dataset(plan(toml, 8), game);
     let text = one_line(&run);
     assert!(
         text.contains(
