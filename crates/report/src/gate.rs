@@ -260,9 +260,17 @@ fn name(view: &View<'_>) -> String {
     text::line(&view.dataset.manifest.run_id)
 }
 
-/// Finds the cell that measured exactly the same.
+/// Finds the cell that measured exactly the same. Counts do not depend on what idle CPUs do, so
+/// that counted cells may differ in it.
 fn twin<'a>(view: &'a View<'_>, cell: &Cell) -> Option<&'a CellView<'a>> {
-    view.cells.iter().find(|other| other.cell == cell)
+    let is_twin = |other: &&CellView<'_>| {
+        let alike = Cell {
+            cpu_idle: cell.cpu_idle,
+            ..other.cell.clone()
+        };
+        other.cell == cell || (cell.operations.is_some() && alike == *cell)
+    };
+    view.cells.iter().find(is_twin)
 }
 
 /// Which counts are compared, and how each is read from a trial; `None` where it cannot be known exactly.

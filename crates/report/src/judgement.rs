@@ -36,13 +36,9 @@ pub(crate) fn of(view: &View<'_>) -> Judgement {
     let is_conclusive = against.is_empty() && usable > 0;
     let mut reasons = against;
     if is_conclusive && disturbed > 0 {
-        let trials = if disturbed == 1 {
-            "trial was"
-        } else {
-            "trials were"
-        };
+        let were = if disturbed == 1 { "was" } else { "were" };
         reasons.push(format!(
-            "{disturbed} of {usable} {trials} disturbed from outside and left out"
+            "{disturbed} of {usable} trials {were} disturbed from outside and left out"
         ));
     }
     reasons.extend(shifted_floor(view));
