@@ -8,19 +8,9 @@ _default:
 bench *arguments="quick": build
     {{sockrates}} bench {{arguments}}
 
-# Run every test, all of them before any failure is reported (with cargo-nextest where it is installed)
+# Run every test, and report when all have run
 test:
-    #!/usr/bin/env bash
-    set -uo pipefail
-    failed=0
-    if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --workspace --locked --no-fail-fast || failed=$?
-        # It does not run the examples of the documentation.
-        cargo test --workspace --locked --no-fail-fast --doc || failed=$?
-    else
-        cargo test --workspace --locked --no-fail-fast || failed=$?
-    fi
-    exit "$failed"
+    cargo test --workspace --locked --no-fail-fast
 
 # Check format, lints and documentation
 lint:

@@ -683,7 +683,10 @@ fn lifecycles_are_compared_in_turn_and_the_difference_is_taken_apart() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     // On a machine that others use the run concludes nothing, and says so; the numbers stand there all the same.
-    assert!(text.contains("http1-per-request against http1-persistent"), "{text}");
+    assert!(
+        text.contains("http1-per-request against http1-persistent"),
+        "{text}"
+    );
     let summary = json(&only_run(&results).join("summary.json"));
     let cells = summary["cells"].as_array().unwrap();
     assert_eq!(cells.len(), 5, "four lanes, one of them twice");

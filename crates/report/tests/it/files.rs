@@ -45,7 +45,6 @@ fn a_run_survives_the_disk_and_everything_is_written() {
         "break-even-echo-closed",
         "blocks-echo-closed-c1",
         "blocks-echo-closed-c32",
-        "blocks-echo-open-c16",
         "honesty-echo-open-c16",
         "throughput",
         "percentiles-echo-closed-c1",
