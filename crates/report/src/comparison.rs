@@ -3,7 +3,7 @@
 
 use sockrates_core::plan::Contrast;
 use sockrates_core::summary::{Comparison, Estimate, Verdict};
-use sockrates_core::verdict;
+use sockrates_core::verdict::{self, DISTURBED_SHARE};
 
 use crate::basis::{Basis, Noise};
 use crate::detection::{self, Situation};
@@ -319,6 +319,11 @@ fn unanswered(cell: &str, reference: &str, metric: &str) -> Comparison {
     }
 }
 
+/// Says whether a number was withheld from too many trials of a cell.
+fn is_harmed(cell: &CellView<'_>, metric: &str) -> bool {
+    cell.withheld(metric) as f64 > cell.valid.len() as f64 * DISTURBED_SHARE
+}
+
 /// Compares two cells by one number; `None` when no block holds a supported value of both. Of a number that is only
 /// bounded nothing is said but that.
 pub(crate) fn compare(
@@ -360,6 +365,7 @@ pub(crate) fn compare(
         .filter(|_| judged.ratio.is_some());
     let difference =
         values.and_then(|(value, other)| middle_holding(&pairs.differences(), value - other));
+    let is_conclusive = is_conclusive && ![cell, reference].iter().any(|cell| is_harmed(cell, metric));
     Some(Comparison {
         ratio: judged.ratio,
         values,

@@ -25,7 +25,8 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
     let found = found(view);
     let lacks = completeness::clauses(&completeness::of(view));
     let has_data = view.cells.iter().any(CellView::has_data);
-    if !has_data || judgement::of(view).is_conclusive {
+    let judgement = judgement::of(view);
+    if !has_data || judgement.is_conclusive {
         found
     } else if !lacks.is_empty() {
         format!(
@@ -34,7 +35,8 @@ pub(crate) fn sentence(view: &View<'_>) -> String {
         )
     } else {
         format!(
-            "Inconclusive: nothing is to be concluded from this run. What was measured: {found}"
+            "{} What was measured: {found}",
+            judgement::scope(&judgement)
         )
     }
 }

@@ -41,7 +41,7 @@ struct Row {
 
 /// Draws one panel for what the run is for, then one per load point, all on one scale.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
-    let is_conclusive = crate::judgement::of(view).is_conclusive;
+    let is_conclusive = crate::judgement::is_comparable(view);
     let comparisons = crate::comparison::all(view, is_conclusive);
     let points = view.load_points();
     let panels: Vec<_> = primary(view, &points, &comparisons)
