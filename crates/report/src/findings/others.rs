@@ -74,7 +74,7 @@ fn break_evens(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> 
 }
 
 fn pollings(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
-    let conclusive = summary.judgement.is_conclusive;
+    let conclusive = summary.judgement.concludes(metrics::CLIENT_SECOND_CPU);
     let all = summary.polling_break_evens.iter().filter_map(|found| {
         let point = point_of(points, &found.poll)?;
         let is_told = conclusive && !found.is_extrapolated;
@@ -111,11 +111,12 @@ fn pollings(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec
 }
 
 fn growths(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
-    let conclusive = summary.judgement.is_conclusive;
     let all = summary.room_fits.iter().filter_map(|found| {
         let is_it = |point: &&LoadPoint<'_>| point.cell().scenario == found.scenario;
         let slope = found.per_member_ns;
-        let verdict = if conclusive && (slope.low > 0.0 || slope.high < 0.0) {
+        let verdict = if summary.judgement.concludes(&found.metric)
+            && (slope.low > 0.0 || slope.high < 0.0)
+        {
             Verdict::Different
         } else {
             Verdict::Inconclusive
