@@ -145,11 +145,10 @@ fn may_have_moved(
 ) -> f64 {
     let loss = Loss::of(around, flags);
     match Family::of(metric) {
-        Family::Counts => 0.0,
         Family::CpuTime => loss.of_cpu_time(around),
         Family::Rates if record.spec.cell.load == Load::Closed {} => loss.share,
         Family::Rates if matches!(record.spec.cell.load, Load::Capacity { .. }) => loss.share,
-        Family::Rates => 0.0,
+        Family::Counts | Family::Rates => 0.0,
         Family::Medians | Family::Tails => {
             let Some((time, quantile)) = percentile(metric) else {
                 return 0.0;
