@@ -243,6 +243,9 @@ pub struct Measurement {
     /// What the load alone cost, connections opened ahead of it left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<LoadCost>,
+    /// The same of the window alone, where clients learn of news, chat or play, and time ended the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_cost: Option<LoadCost>,
     /// The client process, from the load's start to the drain's end.
     pub client: ProcessUsage,
     /// The server process, from its start to its end; absent for a server that was already running.

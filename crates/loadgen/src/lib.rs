@@ -15,6 +15,7 @@ mod drive;
 mod environment;
 mod listen;
 pub mod live;
+mod meter;
 mod parts;
 pub mod preflight;
 mod receive;

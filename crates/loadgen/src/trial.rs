@@ -22,10 +22,11 @@ use crate::control::Control;
 pub use crate::control::Unmet;
 use crate::dial::{Dialer, facts};
 use crate::live::Live;
+use crate::meter::Meter;
 use crate::registry::{self, LaneError, Port, Row};
 use crate::transport::{Door, Peer};
 pub use crate::worker::WorkerError;
-use crate::worker::{Meter, Start, WorkerOutcome, WorkerPlan};
+use crate::worker::{Start, WorkerOutcome, WorkerPlan};
 use crate::workload::Exchanges;
 
 /// The width of a slice of the time course: short enough to show a warm-up, long enough to hold samples.
@@ -79,6 +80,8 @@ pub struct Load {
     pub client: ProcessUsage,
     /// What the load cost the server and the network.
     pub cost: Option<LoadCost>,
+    /// What the window cost both ends and the network.
+    pub window_cost: Option<LoadCost>,
 }
 
 /// Says why a trial gave no measurement.
@@ -386,6 +389,7 @@ fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
         end_ns,
         usage,
         cost,
+        window_cost,
         silence,
     } = whole;
     let (warm_up, operations) = recorder.operations(issued);
@@ -419,5 +423,6 @@ fn finish(spec: &TrialSpec, socket: SocketFacts, whole: WorkerOutcome) -> Load {
         silence,
         client: usage,
         cost,
+        window_cost,
     }
 }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::record::{LoadCost, NetworkCost, Silence};
+use sockrates_core::record::{LoadCost, Silence};
 use sockrates_core::scenario::{Wait, Workload as WorkloadSpec};
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
-use sockrates_probe::{clock, process, surroundings};
+use sockrates_probe::{clock, process};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::task::{spawn_local, yield_now};
@@ -23,6 +23,9 @@ use crate::drive::Shared;
 use crate::drive::Slot;
 use crate::environment::{Environment, Real, Timer};
 use crate::live::Live;
+#[cfg(test)]
+use crate::meter;
+use crate::meter::{Meter, WindowMeter, cost_since};
 use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::Peer;
 #[cfg(test)]
@@ -86,43 +89,10 @@ pub(crate) struct WorkerOutcome {
     /// The whole process, between this worker's start and its end.
     pub(crate) usage: ProcessUsage,
     pub(crate) cost: Option<LoadCost>,
+    /// The same of the window; absent where the load ended otherwise than by time.
+    pub(crate) window_cost: Option<LoadCost>,
     /// The longest time in which operations were open and none ended.
     pub(crate) silence: Option<Silence>,
-}
-
-/// Reads what both ends and the network use.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Meter {
-    /// The server's process, where it is known.
-    pub(crate) server_pid: Option<u32>,
-    /// Whether the network is the trial's own.
-    pub(crate) network_is_own: bool,
-}
-
-impl Meter {
-    fn read(self, now_ns: u64) -> LoadCost {
-        LoadCost {
-            wall_ns: now_ns,
-            server_cpu_ns: self.server_pid.and_then(surroundings::cpu_ns),
-            network: self.network_is_own.then(surroundings::network_cost),
-        }
-    }
-}
-
-/// Returns what was used between two readings.
-fn cost_since(before: &LoadCost, after: &LoadCost) -> LoadCost {
-    let network = before.network.zip(after.network);
-    LoadCost {
-        wall_ns: after.wall_ns - before.wall_ns,
-        server_cpu_ns: before
-            .server_cpu_ns
-            .zip(after.server_cpu_ns)
-            .map(|(before, after)| after.saturating_sub(before)),
-        network: network.map(|(before, after)| NetworkCost {
-            ip_bytes: after.ip_bytes - before.ip_bytes,
-            ip_packets: after.ip_packets - before.ip_packets,
-        }),
-    }
 }
 
 /// What the connections of a worker do.
@@ -252,17 +222,24 @@ async fn work<P: Part>(
     let mut crew = Crew::new();
     part.begin(plan, connections, &shared, &mut crew);
     begin_pacing(plan.wait, &shared)?;
+    let window_meter = plan.window_meter(&shared.environment, span)?;
     plan.live.begin(start_ns);
     let mut watch = Watch::new(Some(&plan.live), span, plan.drain_ns);
     let end_ns = crew.watch(&shared, &mut timer, &mut watch).await?;
+    let is_whole = watch.span.end_ns == span.end_ns;
     let span = watch.span;
     let cost = cost_before.zip(read());
     let usage = process::since(&before, &process::usage());
+    let window_cost = match window_meter {
+        Some(meter) => meter.finish(is_whole).await,
+        None => None,
+    };
     let waiting = shared.agenda.take_waiting();
     let issued = part.settle(&mut shared.recorder.borrow_mut(), &waiting, end_ns);
     let outcome = shared.outcome(span, end_ns, usage);
     Ok(WorkerOutcome {
         cost: cost.map(|(before, after)| cost_since(&before, &after)),
+        window_cost,
         issued: issued.unwrap_or(outcome.issued),
         silence: watch.silence,
         ..outcome
@@ -291,14 +268,20 @@ where
         let alarm = Rc::clone(&slot.alarm);
         crew.spawn(&alarm, slot.drive());
         begin_pacing(Wait::Blocking, shared).unwrap();
+        let read = meter::of_requests(shared);
+        let meter = WindowMeter::begin(span, shared.environment.timer().unwrap(), read);
         let mut watch = Watch::new(None, span, over_ns - span.end_ns);
         let end_ns = crew.watch(shared, &mut timer, &mut watch).await.unwrap();
+        let window_cost = meter.finish(true).await;
         let waiting = shared.agenda.take_waiting();
         shared
             .recorder
             .borrow_mut()
             .unfinished_all(&waiting, end_ns);
-        shared.outcome(span, end_ns, ProcessUsage::default())
+        WorkerOutcome {
+            window_cost,
+            ..shared.outcome(span, end_ns, ProcessUsage::default())
+        }
     })
 }
 
@@ -483,6 +466,22 @@ impl WorkerPlan {
         start_ns + ramp_ns * u64::from(slot) / u64::from(self.connections.max(1))
     }
 
+    /// Begins to meter the window, where what clients cost in it is of interest and time ends the load.
+    fn window_meter(&self, environment: &Real, span: Span) -> std::io::Result<Option<WindowMeter>> {
+        let is_priced = matches!(
+            self.workload,
+            WorkloadSpec::Updates { .. }
+                | WorkloadSpec::Fanout { .. }
+                | WorkloadSpec::Duplex { .. }
+        );
+        let meter = self.meter.filter(|_| is_priced && self.allowed == u64::MAX);
+        let begin = |meter: Meter| {
+            let read = move || meter.read(clock::monotonic_ns());
+            Ok(WindowMeter::begin(span, environment.timer()?, read))
+        };
+        meter.map(begin).transpose()
+    }
+
     fn agenda(&self, span: Span) -> Agenda {
         let slots = u32::try_from(self.slots.len()).expect("connections are counted in u32");
         match &self.arrivals {
@@ -501,6 +500,7 @@ impl<E: Environment> Shared<E> {
             end_ns,
             usage,
             cost: None,
+            window_cost: None,
             silence: None,
         }
     }

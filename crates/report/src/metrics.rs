@@ -207,18 +207,24 @@ pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
     }
 }
 
-/// Returns what one client cost in one second of the load; `None` for workloads that do not bring news.
+/// Returns what one client cost in one second of the window, or of the load in records that do not know the window's;
+/// `None` for workloads that do not bring news.
 fn per_client_second(trial: &Trial<'_>, name: &str) -> Option<f64> {
     let (measurement, cell) = (trial.measurement, &trial.record.spec.cell);
-    let (cost, updates) = (measurement.cost.as_ref()?, measurement.updates.as_ref()?);
+    let updates = measurement.updates.as_ref()?;
+    let of_window = measurement.window_cost.as_ref();
+    let cost = of_window.or(measurement.cost.as_ref())?;
     let client_seconds = f64::from(cell.connections) * cost.wall_ns as f64 / 1e9;
+    let client_cpu_ns = cost.client_cpu_ns.unwrap_or(measurement.client.cpu_ns());
     let total = match name {
         CLIENT_SECOND_CPU if cell.wait == Wait::Blocking => {
-            (cost.server_cpu_ns? + measurement.client.cpu_ns()) as f64
+            (cost.server_cpu_ns? + client_cpu_ns) as f64
         }
         CLIENT_SECOND_BYTES => cost.network?.ip_bytes as f64,
         // Streams were opened ahead of the load; what they ask for within it is to go on.
         CLIENT_SECOND_REQUESTS if cell.workload.listens() => updates.reconnections as f64,
+        // Each operation of the window is a poll.
+        CLIENT_SECOND_REQUESTS if of_window.is_some() => measurement.operations.issued as f64,
         CLIENT_SECOND_REQUESTS => updates.requests as f64,
         _ => return None,
     };

@@ -193,6 +193,7 @@ fn measurement(
         answers: load.answers,
         silence: load.silence,
         cost: load.cost,
+        window_cost: load.window_cost,
         client: load.client,
         server,
         cpu_idle: None,

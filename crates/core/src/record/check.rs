@@ -56,6 +56,7 @@ pub(super) fn bounds(record: &TrialRecord) -> Result<(), String> {
         ("answers", written(&measured.answers)),
         ("silence", written(&measured.silence)),
         ("cost", written(&measured.cost)),
+        ("window_cost", written(&measured.window_cost)),
         ("client", written(&measured.client)),
         ("server", written(&measured.server)),
         ("cpu_idle", written(&measured.cpu_idle)),

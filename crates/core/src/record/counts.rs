@@ -121,11 +121,14 @@ impl DuplexCounts {
     }
 }
 
-/// What both ends used from the start of the load to its end.
+/// What both ends used between two instants: from the start of the load to its end, or from the window's to its end.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub struct LoadCost {
     /// How long that was.
     pub wall_ns: u64,
+    /// The client's CPU time; null in records that know it of the whole process only.
+    #[serde(default)]
+    pub client_cpu_ns: Option<u64>,
     /// The server's CPU time; null for a server that was already running.
     pub server_cpu_ns: Option<u64>,
     /// What the network carried, both ways; null without a network namespace of the trial's own.

@@ -11,7 +11,7 @@ use sockrates_core::failure::FailureKind;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::record::{Metric, UpdateCounts};
-use sockrates_core::schedule::{Load, arrivals};
+use sockrates_core::schedule::{Arrival, Load, arrivals};
 use sockrates_core::update::{self, Update};
 use tokio::sync::Notify;
 
@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::environment::manual::Manual;
 use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::{Peer, Reply, Request, Transport};
-use crate::worker::crew_of_one;
+use crate::worker::{WorkerOutcome, crew_of_one};
 use crate::workload::Exchanges;
 use crate::workload::updates::{Follower, Patience, Poller, topic_seed};
 
@@ -141,6 +141,23 @@ fn follow_within(
     patience: Patience,
     agenda: Agenda,
 ) -> (UpdateCounts, Histogram) {
+    let outcome = outcome_within(span, events_seed, since, patience, agenda);
+    let updates = outcome.recorder.updates;
+    assert_eq!(
+        (updates.missed, updates.repeated, updates.out_of_order),
+        (0, 0, 0)
+    );
+    let mut times = outcome.recorder.into_histograms().0;
+    (updates, times.remove(&Metric::Staleness).unwrap())
+}
+
+fn outcome_within(
+    span: Span,
+    events_seed: u64,
+    since: Option<u64>,
+    patience: Patience,
+    agenda: Agenda,
+) -> WorkerOutcome {
     let is_open_load = agenda.next_arrival_ns().is_some();
     let world = Manual::with_dial_ns(0);
     world.advance(SPAN.start_ns);
@@ -189,14 +206,7 @@ fn follow_within(
         is_connecting: false,
         from_ns: 0,
     };
-    let outcome = crew_of_one(&shared, slot, span, span.end_ns + 100 * MS);
-    let updates = outcome.recorder.updates;
-    assert_eq!(
-        (updates.missed, updates.repeated, updates.out_of_order),
-        (0, 0, 0)
-    );
-    let mut times = outcome.recorder.into_histograms().0;
-    (updates, times.remove(&Metric::Staleness).unwrap())
+    crew_of_one(&shared, slot, span, span.end_ns + 100 * MS)
 }
 
 #[track_caller]
@@ -301,4 +311,35 @@ fn polls_every_five_seconds_are_steady_after_a_whole_interval_and_too_fresh_befo
     near("steady", mean_staleness_ns(5000), steady_ns, 0.02);
     // Half an interval after the start nobody has asked twice who asks every five seconds.
     assert!(mean_staleness_ns(2500).is_nan());
+}
+
+/// The load has three polls of most clients, the window two of all: costs of the load, divided by its time, would be those
+/// of no window.
+#[test]
+fn polls_every_five_seconds_cost_two_requests_in_a_window_of_ten() {
+    const INTERVAL_MS: u64 = 5000;
+    let window_start_ns = SPAN.start_ns + INTERVAL_MS * MS;
+    let span = Span {
+        start_ns: SPAN.start_ns,
+        window_start_ns,
+        end_ns: window_start_ns + 2 * INTERVAL_MS * MS,
+    };
+    for phase_ms in (100..INTERVAL_MS).step_by(700) {
+        let polls = (0..3).map(|turn| Arrival {
+            at_ns: (phase_ms + turn * INTERVAL_MS) * MS,
+            slot: Some(0),
+        });
+        let agenda = Agenda::open(span, polls.collect(), 1);
+        let outcome = outcome_within(span, SEED, None, Patience::None, agenda);
+        let cost = outcome.window_cost.unwrap();
+        assert_eq!(cost.wall_ns, span.end_ns - window_start_ns, "{phase_ms}");
+        assert_eq!(cost.network.unwrap().ip_packets, 2, "{phase_ms}");
+        let (_, operations) = outcome.recorder.operations(outcome.issued);
+        assert_eq!(
+            (operations.issued, operations.verified),
+            (2, 2),
+            "{phase_ms}"
+        );
+        assert_eq!(outcome.recorder.updates.requests, 3, "{phase_ms}");
+    }
 }

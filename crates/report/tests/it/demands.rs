@@ -43,6 +43,7 @@ fn measured(spec: sockrates_core::plan::TrialSpec) -> TrialRecord {
     let done = measured.operations.verified + measured.warm_up.verified;
     measured.cost = Some(LoadCost {
         wall_ns: 600_000_000,
+        client_cpu_ns: None,
         server_cpu_ns: Some(8_000 * done),
         network: Some(NetworkCost {
             ip_bytes: done * (128 + framing + 2 * 52),

@@ -94,6 +94,7 @@ fn way(spec: TrialSpec) -> TrialRecord {
     };
     measured.cost = Some(LoadCost {
         wall_ns: WALL_NS,
+        client_cpu_ns: None,
         server_cpu_ns: Some(half),
         network: None,
     });

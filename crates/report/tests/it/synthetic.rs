@@ -168,6 +168,7 @@ pub(crate) fn record(mut spec: TrialSpec, histograms: BTreeMap<Metric, Histogram
         answers: None,
         silence: None,
         cost: None,
+        window_cost: None,
         cpu_idle: None,
         surroundings: None,
         wire: None,
@@ -253,6 +254,7 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
         });
         measurement.cost = Some(LoadCost {
             wall_ns: 2_000_000_000,
+            client_cpu_ns: None,
             server_cpu_ns: Some(8_000 * measurement.operations.verified),
             network: Some(NetworkCost {
                 ip_bytes: 400 * measurement.operations.verified,
