@@ -186,6 +186,18 @@ impl Game {
         (state.tick.number > number).then(|| state.view(player))
     }
 
+    /// Returns what answers a player that waits for a later tick: that tick, or nothing when the game is over.
+    pub(crate) fn answer_after(&self, player: PlayerId, number: u64) -> Option<Option<View>> {
+        let state = self.lock();
+        let is_new = state.tick.number > number;
+        (is_new || state.is_over).then(|| is_new.then(|| state.view(player)))
+    }
+
+    /// Takes a seat from which ticks are noticed.
+    pub(crate) fn sit(&self) -> Seat {
+        self.audience.join()
+    }
+
     /// Ticks; this is the instant at which the snapshots come into being. Returns how late that is.
     fn tick(&self, number: u64, due_ns: u64, payload: Vec<u8>) -> u64 {
         let mut state = self.lock();
