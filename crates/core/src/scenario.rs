@@ -60,7 +60,8 @@ pub struct Scenario {
     /// Measured in the first so many blocks of a run only, as what is counted needs no more; absent, in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
-    /// The ways of learning of the same events, side by side: each replaces delivery, load and lanes.
+    /// The ways of learning of the same events, messages or ticks, side by side: each replaces delivery and lanes, and the
+    /// load of `updates`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Way>,
     /// What the clients do.
@@ -73,7 +74,7 @@ pub struct Scenario {
 pub struct Way {
     /// How a client learns of them.
     pub delivery: Delivery,
-    /// The intervals at which it asks, for short polling: one cell each.
+    /// The intervals at which it asks, for short polling: one cell each. Players ask once a tick.
     #[serde(default)]
     pub intervals_ms: Vec<u64>,
     /// The lanes that do.
@@ -121,6 +122,13 @@ pub enum Workload {
         room_members: Option<u32>,
         /// The length of a message's payload.
         payload_bytes: u32,
+        /// How a member learns of what others say; over HTTP, what it says goes up by a request of its own. Absent,
+        /// both go over one WebSocket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Delivery>,
+        /// How often a member asks, for short polling.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        poll_interval_ms: Option<u64>,
     },
     /// A game: each player sends inputs, and gets a snapshot at each tick of the server.
     Duplex {
@@ -130,6 +138,10 @@ pub enum Workload {
         snapshot_bytes: u32,
         /// The length of an input's payload.
         input_bytes: u32,
+        /// How a player is shown ticks; over HTTP, inputs go up by requests of their own. Absent, by push over a
+        /// WebSocket, and over HTTP by short polls, in turn with inputs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Delivery>,
     },
     /// A request or message of one's own, to a server of one's own.
     Custom(Box<Custom>),
@@ -198,6 +210,30 @@ impl Workload {
             Self::Fanout { .. } => true,
             Self::Custom(custom) => custom.listens(),
             Self::Echo { .. } | Self::Duplex { .. } => false,
+        }
+    }
+
+    /// Returns how clients over a lane learn of what they did not do themselves; `None` where there is no such thing.
+    pub fn delivery(&self, lane: &Lane) -> Option<Delivery> {
+        let is_socket = lane.transport == "websocket";
+        match self {
+            Self::Updates { delivery, .. } => Some(*delivery),
+            Self::Fanout { delivery, .. } => Some(delivery.unwrap_or(Delivery::Push)),
+            Self::Duplex { delivery, .. } if is_socket => Some(delivery.unwrap_or(Delivery::Push)),
+            Self::Duplex { delivery, .. } => Some(delivery.unwrap_or(Delivery::ShortPoll)),
+            Self::Echo { .. } | Self::Custom(_) => None,
+        }
+    }
+
+    /// Says whether clients over a lane have two connections: one on which they learn of what others do, and one for what
+    /// they do themselves.
+    pub fn speaks_apart(&self, lane: &Lane) -> bool {
+        match (self, self.delivery(lane)) {
+            (Self::Fanout { .. }, Some(delivery)) => delivery != Delivery::Push,
+            (Self::Duplex { .. }, Some(delivery)) => {
+                matches!(delivery, Delivery::Sse | Delivery::LongPoll)
+            }
+            _ => false,
         }
     }
 
@@ -332,33 +368,48 @@ impl Scenario {
         if self.deliveries.is_empty() {
             return vec![self.clone()];
         }
-        let variant = |way: &Way, load: Load| {
+        let short_ms =
+            |interval_ms: Option<u64>| u32::try_from(interval_ms.unwrap_or(0)).unwrap_or(MAX_MS);
+        let variant = |way: &Way, interval_ms: Option<u64>| {
             let mut variant = Self {
                 lanes: way.lanes.clone(),
-                load,
                 deliveries: Vec::new(),
                 ..self.clone()
             };
-            if let Workload::Updates { delivery, .. } = &mut variant.workload {
-                *delivery = way.delivery;
-            }
-            if let Load::Interval { interval_ms } = variant.load {
-                // The first poll brings nothing: from then on each brings the news of a whole interval.
-                let interval_ms = u32::try_from(interval_ms).unwrap_or(MAX_MS);
-                variant.timing.warm_up_ms = variant.timing.warm_up_ms.max(interval_ms);
+            match &mut variant.workload {
+                Workload::Updates { delivery, .. } => {
+                    *delivery = way.delivery;
+                    variant.load = interval_ms.map_or(Load::Events {}, |interval_ms| {
+                        Load::Interval { interval_ms }
+                    });
+                    // The first poll brings nothing: from then on each brings the news of a whole interval.
+                    let warm_up_ms = &mut variant.timing.warm_up_ms;
+                    *warm_up_ms = short_ms(interval_ms).max(*warm_up_ms);
+                }
+                Workload::Fanout {
+                    delivery,
+                    poll_interval_ms,
+                    ..
+                } => {
+                    (*delivery, *poll_interval_ms) = (Some(way.delivery), interval_ms);
+                    // The last message comes with a poll a whole interval later.
+                    let drain_ms = &mut variant.timing.drain_ms;
+                    *drain_ms = drain_ms.saturating_add(short_ms(interval_ms));
+                }
+                Workload::Duplex { delivery, .. } => *delivery = Some(way.delivery),
+                Workload::Echo { .. } | Workload::Custom(_) => {}
             }
             variant
         };
-        let variants = self.deliveries.iter().flat_map(|way| match way.delivery {
-            Delivery::ShortPoll => way
+        let variants = self.deliveries.iter().flat_map(|way| {
+            let asks = way
                 .intervals_ms
                 .iter()
-                .map(|interval_ms| {
-                    let interval_ms = *interval_ms;
-                    variant(way, Load::Interval { interval_ms })
-                })
-                .collect(),
-            _ => vec![variant(way, Load::Events {})],
+                .map(|interval_ms| Some(*interval_ms));
+            let once = way.intervals_ms.is_empty().then_some(None);
+            asks.chain(once)
+                .map(|interval_ms| variant(way, interval_ms))
+                .collect::<Vec<_>>()
         });
         variants.collect()
     }
@@ -434,10 +485,57 @@ mod tests {
             "\"short-poll\"\nintervals_ms = [3000]\nlanes = [\"http1-per-request\"]\n#";
         let split = text.replacen("\"push\"\n            lanes =", other_lane, 1);
         assert_eq!(Scenario::parse(&split).unwrap().variants().len(), 3);
-        let fanout = wrong("\"updates\", events_per_second = 1.0", "\"fanout\"");
-        assert!(fanout.contains("`deliveries`"));
+        let echo = "\"echo\", payload = \"text\"";
+        let echo = wrong("\"updates\", events_per_second = 1.0", echo);
+        assert!(echo.contains("`deliveries`"));
         let lanes = wrong("connections", "lanes = [\"http1-persistent\"]\nconnections");
         assert!(lanes.contains("`lanes`"));
+    }
+
+    #[test]
+    fn each_way_of_a_chat_is_a_variant_with_a_drain_that_covers_its_polls() {
+        let text = r#"
+            name = "chat"
+            question = "Does it split?"
+            analysis = "It should."
+            connections = [4]
+            workload = { kind = "fanout", room_members = 2, payload_bytes = 8 }
+            load = { model = "per-client", rate_per_second = 1.0 }
+            timing = { drain_ms = 100 }
+            [[deliveries]]
+            delivery = "push"
+            lanes = ["websocket-persistent"]
+            [[deliveries]]
+            delivery = "short-poll"
+            intervals_ms = [500, 2000]
+            lanes = ["http1-per-request", "http1-persistent"]
+            [[deliveries]]
+            delivery = "sse"
+            lanes = ["http1-persistent"]
+        "#;
+        let variants = Scenario::parse(text).unwrap().variants();
+        let told: Vec<_> = variants
+            .iter()
+            .map(|one| {
+                let delivery = one.workload.delivery(&one.lanes[0]).unwrap();
+                let speaks_apart = one.workload.speaks_apart(&one.lanes[0]);
+                (
+                    delivery.name(),
+                    one.load.model(),
+                    one.timing.drain_ms,
+                    speaks_apart,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("push", "per-client", 100, false),
+                ("short-poll", "per-client", 600, true),
+                ("short-poll", "per-client", 2100, true),
+                ("sse", "per-client", 100, true),
+            ]
+        );
     }
 
     #[test]

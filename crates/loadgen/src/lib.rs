@@ -17,6 +17,7 @@ mod listen;
 pub mod live;
 mod meter;
 mod parts;
+mod post;
 pub mod preflight;
 mod receive;
 pub mod recorder;
