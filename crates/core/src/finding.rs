@@ -161,6 +161,12 @@ pub enum Effect {
         /// The smallest and the largest room.
         members: (u32, u32),
     },
+    /// What it took to wake a CPU that had nothing to do; the estimate is the mean of the medians before and after the
+    /// run, with the smaller and the larger.
+    WakeUp {
+        /// The same with the CPUs kept awake, in nanoseconds; null where idle priority was refused.
+        awake_ns: Option<f64>,
+    },
     /// What a number was, compared with nothing: the median of the trials with their range.
     Level {
         /// The lane or the way of learning of events.
@@ -233,6 +239,8 @@ pub enum Estimator {
     BetweenRuns,
     /// The median of the trials' values, with the smallest and the largest.
     MedianOfTrials,
+    /// Measured before and after the run: the mean, with the smaller and the larger.
+    Calibrations,
     /// A straight line by least squares within each block.
     LeastSquares,
 }

@@ -36,5 +36,6 @@ pub mod target;
 pub mod threshold;
 pub mod units;
 pub mod update;
+pub mod validity;
 pub mod verdict;
 pub mod work;

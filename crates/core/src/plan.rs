@@ -12,6 +12,7 @@ use crate::harmless;
 use crate::lane::Lane;
 use crate::order;
 use crate::payload::PayloadKind;
+use crate::record::Metric;
 use crate::scenario::{Delivery, Scenario, Timing, Wait, Workload};
 use crate::schedule::{self, Arrival, Load};
 
@@ -299,6 +300,18 @@ impl Cell {
             (Load::Capacity { .. }, _) => PROBES_PLANNED * (load + OVERHEAD_SECONDS),
             (_, Some(count)) => load.min(f64::from(count) * COUNTED_SECONDS) + OVERHEAD_SECONDS,
             _ => load + OVERHEAD_SECONDS,
+        }
+    }
+
+    /// Returns the time it is about: what a user of such a client would wait for.
+    pub fn main_metric(&self) -> Metric {
+        match (&self.workload, &self.load) {
+            (Workload::Updates { .. }, _) => Metric::Staleness,
+            (Workload::Fanout { .. }, _) => Metric::Delivery,
+            (Workload::Duplex { .. }, _) => Metric::InputToSnapshot,
+            (Workload::Custom(custom), _) if custom.listens() => Metric::InterArrival,
+            (_, Load::Closed {}) => Metric::ServiceTime,
+            _ => Metric::ResponseTime,
         }
     }
 

@@ -11,8 +11,8 @@ use crate::publishing::Arrivals;
 use crate::schedule::Load;
 
 mod check;
+mod ways;
 
-use check::MAX_MS;
 pub(crate) use check::is_slug;
 pub use check::{MAX_PAYLOAD_BYTES, ScenarioError};
 
@@ -361,58 +361,6 @@ impl Scenario {
             _ => &self.cpu_idle,
         }
     }
-
-    /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just
-    /// itself where there are none.
-    pub(crate) fn variants(&self) -> Vec<Self> {
-        if self.deliveries.is_empty() {
-            return vec![self.clone()];
-        }
-        let short_ms =
-            |interval_ms: Option<u64>| u32::try_from(interval_ms.unwrap_or(0)).unwrap_or(MAX_MS);
-        let variant = |way: &Way, interval_ms: Option<u64>| {
-            let mut variant = Self {
-                lanes: way.lanes.clone(),
-                deliveries: Vec::new(),
-                ..self.clone()
-            };
-            match &mut variant.workload {
-                Workload::Updates { delivery, .. } => {
-                    *delivery = way.delivery;
-                    variant.load = interval_ms.map_or(Load::Events {}, |interval_ms| {
-                        Load::Interval { interval_ms }
-                    });
-                    // The first poll brings nothing: from then on each brings the news of a whole interval.
-                    let warm_up_ms = &mut variant.timing.warm_up_ms;
-                    *warm_up_ms = short_ms(interval_ms).max(*warm_up_ms);
-                }
-                Workload::Fanout {
-                    delivery,
-                    poll_interval_ms,
-                    ..
-                } => {
-                    (*delivery, *poll_interval_ms) = (Some(way.delivery), interval_ms);
-                    // The last message comes with a poll a whole interval later.
-                    let drain_ms = &mut variant.timing.drain_ms;
-                    *drain_ms = drain_ms.saturating_add(short_ms(interval_ms));
-                }
-                Workload::Duplex { delivery, .. } => *delivery = Some(way.delivery),
-                Workload::Echo { .. } | Workload::Custom(_) => {}
-            }
-            variant
-        };
-        let variants = self.deliveries.iter().flat_map(|way| {
-            let asks = way
-                .intervals_ms
-                .iter()
-                .map(|interval_ms| Some(*interval_ms));
-            let once = way.intervals_ms.is_empty().then_some(None);
-            asks.chain(once)
-                .map(|interval_ms| variant(way, interval_ms))
-                .collect::<Vec<_>>()
-        });
-        variants.collect()
-    }
 }
 
 #[cfg(test)]
@@ -442,99 +390,6 @@ mod tests {
         assert_eq!(
             (scenario.wait, scenario.timing),
             (Wait::Blocking, Timing::default())
-        );
-    }
-
-    #[test]
-    fn each_way_and_interval_is_a_variant_with_a_warm_up_that_covers_it() {
-        let text = r#"
-            name = "news"
-            question = "Does it split?"
-            analysis = "It should."
-            connections = [2]
-            workload = { kind = "updates", events_per_second = 1.0, payload_bytes = 8 }
-            timing = { warm_up_ms = 200 }
-            [[deliveries]]
-            delivery = "short-poll"
-            intervals_ms = [100, 3000]
-            lanes = ["http1-persistent"]
-            [[deliveries]]
-            delivery = "push"
-            lanes = ["websocket-persistent"]
-        "#;
-        let scenario = Scenario::parse(text).unwrap();
-        let variants = scenario.variants();
-        let warm_ups: Vec<_> = variants
-            .iter()
-            .map(|one| (one.load.model(), one.timing.warm_up_ms))
-            .collect();
-        assert_eq!(
-            warm_ups,
-            [("interval", 200), ("interval", 3000), ("events", 200)]
-        );
-        let wrong = |from: &str, to: &str| {
-            let error = Scenario::parse(&text.replacen(from, to, 1)).unwrap_err();
-            error.to_string()
-        };
-        assert!(wrong("[100, 3000]", "[]").contains("`deliveries.intervals_ms`"));
-        assert!(wrong("[100, 3000]", "[0]").contains("`load.interval_ms`"));
-        let same_lane =
-            "\"short-poll\"\nintervals_ms = [50, 3000]\nlanes = [\"http1-persistent\"]\n#";
-        assert!(wrong("\"push\"\n            lanes =", same_lane).contains("twice"));
-        let other_lane =
-            "\"short-poll\"\nintervals_ms = [3000]\nlanes = [\"http1-per-request\"]\n#";
-        let split = text.replacen("\"push\"\n            lanes =", other_lane, 1);
-        assert_eq!(Scenario::parse(&split).unwrap().variants().len(), 3);
-        let echo = "\"echo\", payload = \"text\"";
-        let echo = wrong("\"updates\", events_per_second = 1.0", echo);
-        assert!(echo.contains("`deliveries`"));
-        let lanes = wrong("connections", "lanes = [\"http1-persistent\"]\nconnections");
-        assert!(lanes.contains("`lanes`"));
-    }
-
-    #[test]
-    fn each_way_of_a_chat_is_a_variant_with_a_drain_that_covers_its_polls() {
-        let text = r#"
-            name = "chat"
-            question = "Does it split?"
-            analysis = "It should."
-            connections = [4]
-            workload = { kind = "fanout", room_members = 2, payload_bytes = 8 }
-            load = { model = "per-client", rate_per_second = 1.0 }
-            timing = { drain_ms = 100 }
-            [[deliveries]]
-            delivery = "push"
-            lanes = ["websocket-persistent"]
-            [[deliveries]]
-            delivery = "short-poll"
-            intervals_ms = [500, 2000]
-            lanes = ["http1-per-request", "http1-persistent"]
-            [[deliveries]]
-            delivery = "sse"
-            lanes = ["http1-persistent"]
-        "#;
-        let variants = Scenario::parse(text).unwrap().variants();
-        let told: Vec<_> = variants
-            .iter()
-            .map(|one| {
-                let delivery = one.workload.delivery(&one.lanes[0]).unwrap();
-                let speaks_apart = one.workload.speaks_apart(&one.lanes[0]);
-                (
-                    delivery.name(),
-                    one.load.model(),
-                    one.timing.drain_ms,
-                    speaks_apart,
-                )
-            })
-            .collect();
-        assert_eq!(
-            told,
-            [
-                ("push", "per-client", 100, false),
-                ("short-poll", "per-client", 600, true),
-                ("short-poll", "per-client", 2100, true),
-                ("sse", "per-client", 100, true),
-            ]
         );
     }
 

@@ -12,6 +12,7 @@ use crate::finding::{Finding, TwoModes};
 use crate::lane::{Lane, Lifecycle};
 use crate::manifest::RunStatus;
 use crate::plan::Contrast;
+use crate::validity::Family;
 use crate::verdict::Flag;
 use crate::work::LaneWork;
 
@@ -165,6 +166,14 @@ pub struct MetricSummary {
     pub qualifier: Qualifier,
     /// The unit of all three.
     pub unit: Unit,
+    /// Trials whose value is withheld, since a disturbance may have moved it by more than its margin.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withheld: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a metric's `low` and `high` are.
@@ -218,8 +227,12 @@ pub struct Estimate {
 /// What the machine did to the run, and whether the run may conclude anything.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 pub struct Judgement {
-    /// Whether differences may be concluded from this run.
+    /// Whether differences of the cells' main numbers may be concluded from this run.
     pub is_conclusive: bool,
+    /// Whether its lanes may be compared at all: it is whole, and copies of one lane are alike. Which
+    /// numbers were harmed is another question (`families`).
+    #[serde(default)]
+    pub is_comparable: bool,
     /// Why not, or what else is to be known; sentences.
     pub reasons: Vec<String>,
     /// Trials that something outside disturbed, in spite of repetitions.
@@ -234,6 +247,37 @@ pub struct Judgement {
     /// The share of all ordered pairs of cells of which one was planned directly after the other at least once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered_pairs_covered: Option<f64>,
+    /// What the disturbances did to which kind of number; empty in older summaries.
+    #[serde(default)]
+    pub families: Vec<FamilyJudgement>,
+}
+
+impl Judgement {
+    /// Says whether numbers of this kind may be concluded from, as far as disturbances go.
+    pub fn holds(&self, family: Family) -> bool {
+        let found = self.families.iter().find(|found| found.family == family);
+        found.map_or(self.is_conclusive, |found| found.holds)
+    }
+
+    /// Says whether differences of this number, by its name in a cell's `metrics`, may be concluded.
+    pub fn concludes(&self, metric: &str) -> bool {
+        self.is_comparable && self.holds(Family::of(metric))
+    }
+}
+
+/// What disturbances did to one kind of number.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+pub struct FamilyJudgement {
+    /// The kind.
+    pub family: Family,
+    /// Trials that have such a number.
+    pub trials: u32,
+    /// Those of them in which it was harmed, and is withheld.
+    pub withheld: u32,
+    /// Whether enough of it is left.
+    pub holds: bool,
+    /// What harmed it, most often first.
+    pub because: Vec<Flag>,
 }
 
 /// Whether a run holds what its plan asked for, by the records that can be used.

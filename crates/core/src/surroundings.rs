@@ -25,6 +25,9 @@ pub struct Surroundings {
     pub hiccup_max_ns: u64,
     /// How late it was at the 99th percentile.
     pub hiccup_p99_ns: u64,
+    /// What held it up altogether; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalls: Option<Stalls>,
     /// Page faults of this process that had to read from a disk.
     pub major_faults: u64,
     /// How often the CPU limit of this process's control group stopped it; 0 where there is no limit.
@@ -35,6 +38,15 @@ pub struct Surroundings {
     pub clock_steps_back: u64,
     /// What the network namespace's counters say.
     pub network: NetworkCounters,
+}
+
+/// When a thread that only sleeps woke up more than a millisecond late.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub struct Stalls {
+    /// How often.
+    pub count: u32,
+    /// How long it had not run, altogether: at most its sleep of 10 ms too much for each.
+    pub ns: u64,
 }
 
 /// How one CPU spent the span. The kernel counts in ticks, mostly of 10 ms.

@@ -38,8 +38,16 @@ const LITTLE_OPERATIONS: u64 = 500;
 pub const STEAL_SHARE: f64 = 0.02;
 /// The same within any 200 ms.
 pub const STEAL_BURST_SHARE: f64 = 0.25;
-/// CPU time of other processes, as a share of all CPUs. Ticks of 4 ms sample it: a short trial cannot tell less.
+/// CPU time of other processes, as a share of all CPUs, beyond what the kernel's ticks may be wrong by.
 pub const FOREIGN_SHARE: f64 = 0.05;
+/// So many standard errors of what CPUs were busy: once in 700 trials by chance.
+const FOREIGN_ERRORS: f64 = 3.0;
+/// The tick by which most kernels sample who runs (250 Hz).
+const TICK_NS: f64 = 4e6;
+/// The unit in which they tell it, rounded down for each of five kinds of work.
+const TOLD_NS: f64 = 1e7;
+/// Waking up later than this is being held up.
+pub const STALL_NS: u64 = 1_000_000;
 /// A thread that only sleeps woke up this late.
 pub const HICCUP_NS: u64 = 20_000_000;
 /// The share of the load for which the client was ready to run and did not.
@@ -69,7 +77,7 @@ pub const DRIFT_SHARE: f64 = 0.1;
 /// How unlikely such a trend must be by chance (Mann-Kendall, two-sided).
 pub const DRIFT_P: f64 = 0.001;
 
-/// A run with a larger share of disturbed trials concludes nothing.
+/// Of numbers that were harmed in a larger share of trials nothing is concluded.
 pub const DISTURBED_SHARE: f64 = 0.2;
 /// If lanes differ this clearly in how often they were disturbed (Fisher's exact test), the disturbance was no accident.
 pub const UNEVEN_P: f64 = 0.01;
@@ -185,13 +193,19 @@ impl Flag {
                 "connections, throughput and cycle time contradict each other: a fault of the harness, not counted"
             }
             Self::NothingVerified => "no operation was verified: not counted",
-            Self::Stolen => "the hypervisor took CPU time away: repeated, or left out",
-            Self::ForeignCpu => "other processes used the CPUs: repeated, or left out",
-            Self::Hiccup => "a sleeping thread woke up more than 20 ms late: repeated, or left out",
-            Self::Queued => "the client had to wait for its CPU: repeated, or left out",
-            Self::ClockFault => "the kernel's clocks disagreed: repeated, or left out",
+            Self::Stolen => "the hypervisor took CPU time away: what it may have moved is withheld",
+            Self::ForeignCpu => {
+                "other processes used the CPUs: what they may have moved is withheld"
+            }
+            Self::Hiccup => {
+                "a sleeping thread woke up more than 20 ms late: what that may have moved is withheld"
+            }
+            Self::Queued => {
+                "the client had to wait for its CPU: what that may have moved is withheld"
+            }
+            Self::ClockFault => "the kernel's clocks disagreed: times may be withheld",
             Self::Throttled => {
-                "the process was throttled or read pages from disk: repeated, or left out"
+                "the process was throttled or read pages from disk: what that may have moved is withheld"
             }
             Self::Failures => "some operations failed; they are counted, and are not in the times",
             Self::Unfinished => {
@@ -278,7 +292,7 @@ pub fn faults(record: &TrialRecord) -> Vec<Flag> {
     of_class(record, Class::Harness)
 }
 
-/// Returns what disturbed the trial from outside. Only this may repeat a trial, or leave it out.
+/// Returns what disturbed the trial from outside. What that did to which number is decided in [`crate::validity`].
 pub fn disturbances(record: &TrialRecord) -> Vec<Flag> {
     of_class(record, Class::Disturbance)
 }
@@ -425,7 +439,8 @@ fn outside(around: &Surroundings) -> [Rule; 6] {
         ),
         (
             Flag::ForeignCpu,
-            foreign_share(around).is_some_and(|share| share > FOREIGN_SHARE),
+            foreign_share(around)
+                .is_some_and(|share| share > FOREIGN_SHARE + FOREIGN_ERRORS * busy_error(around)),
         ),
         (Flag::Hiccup, around.hiccup_max_ns > HICCUP_NS),
         (
@@ -452,6 +467,25 @@ pub fn foreign_share(around: &Surroundings) -> Option<f64> {
     let own_ns = around.client.cpu_ns + server_ns + around.ksoftirqd_ns + around.spinner_cpu_ns;
     let all_ns = around.wall_ns.max(1) as f64 * around.cpus.len().max(1) as f64;
     Some(busy_ns.saturating_sub(own_ns) as f64 / all_ns)
+}
+
+/// Returns the standard error of what all CPUs were busy, in nanoseconds. A tick charges all of its time to whoever runs
+/// at that instant: of `n` ticks a CPU busy for the share `p` gets `n p`, give or take the root of `n p (1 - p)`; a CPU that
+/// never halts gets it right. What is told is rounded, which the difference of two readings has twice.
+pub fn busy_error_ns(around: &Surroundings) -> f64 {
+    let wall_ns = around.wall_ns.max(1) as f64;
+    let of_cpu = |busy_ns: u64| {
+        let share = (busy_ns as f64 / wall_ns).min(1.0);
+        TICK_NS * wall_ns * share * (1.0 - share) + 5.0 * TOLD_NS * TOLD_NS / 6.0
+    };
+    let squares = around.cpus.iter().map(|cpu| of_cpu(cpu.busy_ns));
+    squares.sum::<f64>().sqrt()
+}
+
+/// The same as a share of all CPUs.
+fn busy_error(around: &Surroundings) -> f64 {
+    let all_ns = around.wall_ns.max(1) as f64 * around.cpus.len().max(1) as f64;
+    busy_error_ns(around) / all_ns
 }
 
 fn network(around: &Surroundings, measurement: &Measurement) -> [Rule; 4] {

@@ -59,6 +59,11 @@ impl Alarm {
         .await
     }
 
+    /// Returns when it rings; `None` between operations.
+    pub(crate) fn deadline_ns(&self) -> Option<u64> {
+        self.deadline_ns.get()
+    }
+
     /// Rings when the deadline has passed.
     pub(crate) fn check(&self, now_ns: u64) {
         if self

@@ -10,13 +10,13 @@ use std::task::Poll;
 use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::PayloadKind;
 use sockrates_core::record::Wire;
-use tokio::sync::Notify;
 
 use crate::agenda::{Agenda, Due};
 use crate::alarm::{Alarm, Ring};
 use crate::environment::Environment;
 use crate::recorder::{Recorder, Sample};
 use crate::transport::{Over, Peer, Reply, Transport};
+use crate::watch::Tick;
 use crate::workload::{Exchanges, Workload};
 
 /// What the slots of a worker have in common.
@@ -32,8 +32,8 @@ pub(crate) struct Shared<E> {
     /// Whether the server is one that sockrates knows nothing of: it may close a connection that is idle, and when its
     /// reply begins is of interest.
     pub(crate) is_foreign: bool,
-    /// Is notified at each tick of the watchdog.
-    pub(crate) tick: Notify,
+    /// Strikes when the watchdog looks.
+    pub(crate) tick: Tick,
 }
 
 /// A slot's connection.
@@ -79,7 +79,7 @@ where
         let alarm = Rc::clone(&self.alarm);
         let now_ns = || shared.environment.now_ns();
         while now_ns() < self.from_ns {
-            let tick = alarm.wait(pin!(shared.tick.notified())).await;
+            let tick = alarm.wait(pin!(shared.tick.next())).await;
             if tick.is_err() || shared.agenda.is_ended() {
                 break;
             }
@@ -236,7 +236,7 @@ where
         if is_turned_away {
             // A closed loop must not hammer a target that does not let it in. Ending the pause, whether
             // by a tick or by the alarm, is all that matters.
-            let _ = self.alarm.wait(pin!(self.shared.tick.notified())).await;
+            let _ = self.alarm.wait(pin!(self.shared.tick.next())).await;
         }
     }
 }

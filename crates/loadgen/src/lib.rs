@@ -7,6 +7,7 @@
 
 mod agenda;
 mod alarm;
+mod ask;
 pub mod calibrate;
 mod control;
 mod converse;

@@ -106,7 +106,7 @@ impl<E: Environment, L: Listen<E::Stream>> Subscriber<E, L> {
             Err(Ring::TimedOut) => FailureKind::ConnectTimedOut,
         };
         shared.recorder.borrow_mut().failed(started_ns, failure);
-        alarm.wait(pin!(shared.tick.notified())).await
+        alarm.wait(pin!(shared.tick.next())).await
     }
 }
 

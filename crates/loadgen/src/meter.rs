@@ -13,8 +13,8 @@ use crate::environment::Timer;
 #[cfg(test)]
 use crate::{drive::Shared, environment::Environment};
 
-/// Reads what both ends and the network use.
-#[derive(Clone, Copy, Debug)]
+/// Reads what a worker and, for one of the workers, the server and the network use.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Meter {
     /// The server's process, where it is known.
     pub(crate) server_pid: Option<u32>,
@@ -27,7 +27,7 @@ impl Meter {
     pub(crate) fn read(self, now_ns: u64) -> LoadCost {
         LoadCost {
             wall_ns: now_ns,
-            client_cpu_ns: Some(process::usage().cpu_ns()),
+            client_cpu_ns: Some(process::thread_usage().cpu_ns()),
             server_cpu_ns: self.server_pid.and_then(surroundings::cpu_ns),
             network: self.network_is_own.then(surroundings::network_cost),
         }
@@ -46,6 +46,15 @@ pub(crate) fn cost_since(before: &LoadCost, after: &LoadCost) -> LoadCost {
             ip_bytes: after.ip_bytes - before.ip_bytes,
             ip_packets: after.ip_packets - before.ip_packets,
         }),
+    }
+}
+
+/// Adds what another worker used.
+pub(crate) fn add_client(cost: &mut Option<LoadCost>, other: Option<&LoadCost>) {
+    let all = cost.as_mut().map(|cost| &mut cost.client_cpu_ns);
+    if let Some(all) = all {
+        let other = other.and_then(|other| other.client_cpu_ns);
+        *all = all.zip(other).map(|(one, other)| one + other);
     }
 }
 

@@ -3,11 +3,11 @@
 //! one for each request, as the lane says. Only a stream is always kept: it is one reply.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::pin::pin;
 use std::rc::Rc;
 
 use sockrates_core::failure::FailureKind;
-use sockrates_core::lane::Lifecycle;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Delivery;
 use sockrates_core::target::LONG_POLL_MAX_MS;
@@ -16,13 +16,13 @@ use tokio::task::spawn_local;
 
 use crate::agenda::{Agenda, Issued, Span};
 use crate::alarm::{Alarm, Ring};
+use crate::ask::{Answer, Line};
 use crate::converse::{Voice, settle};
 use crate::drive::Shared;
 use crate::environment::{Environment, Real, Timer};
 use crate::recorder::{Course, Metrics, Recorder};
-use crate::transport::http1::Http1;
 use crate::transport::sse::Sse;
-use crate::transport::{Listen, Peer, Reply, Request, Transport};
+use crate::transport::{Listen, Request};
 use crate::worker::{Crew, Part, WorkerPlan};
 
 /// Where a client over HTTP speaks and listens: paths with their queries.
@@ -55,14 +55,14 @@ impl<V> Posting<V> {
 /// What a client has open when the load begins.
 pub(crate) struct Opened {
     ear: Ear,
-    mouth: Line<Real>,
+    mouth: Line,
 }
 
 /// How a client listens.
 enum Ear {
     Stream(Sse<TcpStream>),
     /// By requests for what came after a number.
-    Polls(Line<Real>, u64),
+    Polls(Line, u64),
 }
 
 impl<V: Voice + 'static> Part for Posting<V> {
@@ -89,13 +89,9 @@ impl<V: Voice + 'static> Part for Posting<V> {
         let (mut mouth, mut ear) = (line(), line());
         let is_stream = self.delivery == Delivery::Sse;
         async move {
-            if mouth.peer.lifecycle == Lifecycle::Persistent {
-                mouth.connection = Some(mouth.open().await?);
-            }
+            mouth.open_ahead().await?;
             let ear = if is_stream {
-                let stream = ear.environment.dial(ear.slot).await?;
-                let (stream, _) = Sse::open(stream, &ear.peer, &places.stream, None).await?;
-                Ear::Stream(stream)
+                Ear::Stream(ear.follow(&places.stream).await?)
             } else {
                 let since = if places.joins {
                     ear.begin(&places.poll).await?
@@ -196,123 +192,6 @@ impl<V> Posting<V> {
     }
 }
 
-/// A client's connection for requests: one that is kept, or a new one for each.
-struct Line<E: Environment> {
-    environment: E,
-    peer: Peer,
-    slot: u32,
-    connection: Option<Http1<E::Stream>>,
-    /// Connections opened and not yet counted.
-    opened: u64,
-}
-
-impl Line<Real> {
-    const fn new(environment: Real, peer: Peer, slot: u32) -> Self {
-        Self {
-            environment,
-            peer,
-            slot,
-            connection: None,
-            opened: 0,
-        }
-    }
-
-    async fn open(&mut self) -> Result<Http1<TcpStream>, FailureKind> {
-        let stream = self.environment.dial(self.slot).await?;
-        self.opened += 1;
-        Http1::handshake(stream, &self.peer).await
-    }
-
-    /// Exchanges once, and returns when the reply had come. After a failure the connection is gone.
-    async fn exchange(
-        &mut self,
-        request: &Vec<u8>,
-        reply: &mut Answer,
-    ) -> Result<u64, FailureKind> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.open().await?,
-        };
-        connection.exchange(request, reply).await?;
-        let answered_ns = self.environment.now_ns();
-        if self.peer.lifecycle == Lifecycle::PerRequest {
-            connection.close().await?;
-        } else if !connection.is_spent() {
-            self.connection = Some(connection);
-        }
-        Ok(answered_ns)
-    }
-
-    /// Asks where things stand now.
-    async fn begin(&mut self, target: &str) -> Result<u64, FailureKind> {
-        let mut request = Vec::new();
-        self.prepare(&Request::Get { target }, &mut request);
-        let mut answer = Answer::new(true);
-        self.exchange(&request, &mut answer).await?;
-        // Without it, what comes after is not known.
-        answer.head.ok_or(FailureKind::Protocol)
-    }
-
-    fn prepare(&self, request: &Request<'_>, prepared: &mut Vec<u8>) {
-        Http1::<TcpStream>::prepare(request, &self.peer, prepared)
-            .expect("HTTP carries every request");
-    }
-
-    fn take_opened(&mut self) -> u64 {
-        std::mem::take(&mut self.opened)
-    }
-}
-
-/// Takes a reply: lines, where there may be some, or nothing.
-#[derive(Default)]
-struct Answer {
-    may_bring: bool,
-    is_empty: bool,
-    head: Option<u64>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn new(may_bring: bool) -> Self {
-        Self {
-            may_bring,
-            ..Self::default()
-        }
-    }
-
-    fn clear(&mut self) {
-        self.head = None;
-        self.body.clear();
-    }
-}
-
-impl Reply for Answer {
-    fn status(&mut self, status: u16) -> Result<(), FailureKind> {
-        self.is_empty = status == 204;
-        match (status, self.may_bring) {
-            (204, _) | (200, true) => Ok(()),
-            _ => Err(FailureKind::BadStatus),
-        }
-    }
-
-    fn head(&mut self, sequence: u64) {
-        self.head = Some(sequence);
-    }
-
-    fn feed(&mut self, chunk: &[u8]) {
-        self.body.extend_from_slice(chunk);
-    }
-
-    fn finish(&mut self) -> Result<(), FailureKind> {
-        let is_whole = self.body.is_empty() || self.body.ends_with(b"\n");
-        if is_whole && self.is_empty == self.body.is_empty() {
-            Ok(())
-        } else {
-            Err(FailureKind::WrongPayload)
-        }
-    }
-}
-
 /// What the two tasks of one client share.
 struct Client<V> {
     voice: Rc<RefCell<V>>,
@@ -332,7 +211,7 @@ impl<V> Clone for Client<V> {
 
 /// What a client that polls has.
 struct Asking {
-    line: Line<Real>,
+    line: Line,
     since: u64,
     pace: Pace,
     local: u32,
@@ -340,7 +219,7 @@ struct Asking {
 
 impl<V: Voice> Client<V> {
     /// Posts what is due, until nothing more is.
-    async fn speak(self, alarm: Rc<Alarm>, mut line: Line<Real>, local: u32) {
+    async fn speak(self, alarm: Rc<Alarm>, mut line: Line, local: u32) {
         let shared = &*self.shared;
         let now_ns = || shared.environment.now_ns();
         let (mut message, mut request) = (Vec::new(), Vec::new());
@@ -386,7 +265,7 @@ impl<V: Voice> Client<V> {
                     voice.refused(number, due.intended_ns, kind, recorder);
                 }
                 // A server that lets nobody in must not be hammered.
-                let _ = alarm.wait(pin!(shared.tick.notified())).await;
+                let _ = alarm.wait(pin!(shared.tick.next())).await;
             }
         }
     }
@@ -435,7 +314,7 @@ impl<V: Voice> Client<V> {
                     let now_ns = shared.environment.now_ns();
                     self.voice.borrow_mut().troubled(now_ns, kind);
                     if FailureKind::ANSWERS.contains(&kind)
-                        || alarm.wait(pin!(shared.tick.notified())).await.is_err()
+                        || alarm.wait(pin!(shared.tick.next())).await.is_err()
                     {
                         return;
                     }
@@ -480,7 +359,6 @@ impl Asking {
     }
 
     fn write_target(&self, places: &Places, target: &mut String) {
-        use std::fmt::Write;
         target.clear();
         let since = self.since;
         let written = match self.pace {
@@ -491,37 +369,5 @@ impl Asking {
             }
         };
         written.expect("writing to memory cannot fail");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judged(may_bring: bool, status: u16, body: &[u8]) -> Result<(), FailureKind> {
-        let mut answer = Answer::new(may_bring);
-        answer.status(status)?;
-        answer.feed(body);
-        answer.finish()
-    }
-
-    #[test]
-    fn an_answer_brings_whole_lines_or_nothing_as_its_status_says() {
-        assert_eq!(judged(true, 200, b"1 a\n2 b\n"), Ok(()));
-        assert_eq!(judged(true, 204, b""), Ok(()));
-        assert_eq!(judged(false, 204, b""), Ok(()));
-        for (may_bring, status, body) in [
-            (true, 200, &b"1 a"[..]),
-            (true, 200, b""),
-            (true, 204, b"1 a\n"),
-            (false, 204, b"x\n"),
-        ] {
-            let wrong = Err(FailureKind::WrongPayload);
-            assert_eq!(judged(may_bring, status, body), wrong, "{status} {body:?}");
-        }
-        for (may_bring, status) in [(false, 200), (true, 201), (true, 404), (false, 500)] {
-            let bad = Err(FailureKind::BadStatus);
-            assert_eq!(judged(may_bring, status, b""), bad, "{status}");
-        }
     }
 }

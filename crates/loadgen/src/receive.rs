@@ -149,7 +149,7 @@ impl Receiver {
                         return;
                     }
                     // A server that closes at once must not be hammered.
-                    let tick = pin!(self.shared.tick.notified());
+                    let tick = pin!(self.shared.tick.next());
                     if self.alarm.wait(tick).await.is_err() {
                         return;
                     }
@@ -247,7 +247,7 @@ impl Receiver {
             Err(Ring::TimedOut) => FailureKind::ConnectTimedOut,
         };
         shared.recorder.borrow_mut().failed(started_ns, failure);
-        self.alarm.wait(pin!(shared.tick.notified())).await?;
+        self.alarm.wait(pin!(shared.tick.next())).await?;
         Ok(None)
     }
 }

@@ -16,13 +16,13 @@ use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Arrival;
 use sockrates_core::target::ProcessUsage;
 use sockrates_probe::timer::TimerFd;
-use sockrates_probe::{clock, cpu};
+use sockrates_probe::{clock, cpu, process};
 
 use crate::control::Control;
 pub use crate::control::Unmet;
 use crate::dial::{Dialer, facts};
 use crate::live::Live;
-use crate::meter::Meter;
+use crate::meter::{self, Meter};
 use crate::registry::{self, LaneError, Port, Row};
 use crate::transport::{Door, Peer};
 pub use crate::worker::WorkerError;
@@ -259,7 +259,7 @@ fn deal(
         ramp_ns: ns(timing.ramp_ms),
         live: Arc::clone(live),
         connections: slots,
-        meter: (worker == 0).then_some(meter),
+        meter: if worker == 0 { meter } else { Meter::default() },
         dialer: dialer.clone(),
         peer: Peer {
             host: host(spec, target),
@@ -371,6 +371,9 @@ fn merge(outcomes: Vec<WorkerOutcome>) -> WorkerOutcome {
         whole.end_ns = whole.end_ns.max(other.end_ns);
         whole.span.end_ns = whole.span.end_ns.max(other.span.end_ns);
         whole.silence = whole.silence.zip(other.silence).and_then(both);
+        process::add(&mut whole.usage, &other.usage);
+        meter::add_client(&mut whole.cost, other.cost.as_ref());
+        meter::add_client(&mut whole.window_cost, other.window_cost.as_ref());
     }
     whole
 }

@@ -30,13 +30,11 @@ use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::Peer;
 #[cfg(test)]
 use crate::transport::Transport;
-use crate::watch::Watch;
+use crate::watch::{Tick, Watch};
 use crate::workload::Exchanges;
 #[cfg(test)]
 use crate::workload::Workload;
 
-/// How often the watchdog looks at the deadlines.
-const TICK_NS: u64 = 10_000_000;
 /// From the workers' agreement to the schedule's zero: time to allocate what records.
 const LEAD_NS: u64 = 5_000_000;
 
@@ -48,8 +46,7 @@ pub(crate) struct WorkerPlan {
     pub(crate) workload: WorkloadSpec,
     /// How many connections the trial has, over all workers.
     pub(crate) connections: u32,
-    /// What the load costs is read by one worker for all.
-    pub(crate) meter: Option<Meter>,
+    pub(crate) meter: Meter,
     pub(crate) exchanges: Exchanges,
     pub(crate) counts_wire: bool,
     pub(crate) seed: u64,
@@ -88,7 +85,8 @@ pub(crate) struct WorkerOutcome {
     pub(crate) issued: Issued,
     pub(crate) span: Span,
     pub(crate) end_ns: u64,
-    /// The whole process, between this worker's start and its end.
+    /// This worker's thread, between its start and its end: what else the process does, such as watching the machine, is
+    /// the instrument's own.
     pub(crate) usage: ProcessUsage,
     pub(crate) cost: Option<LoadCost>,
     /// The same of the window; absent where the load ended otherwise than by time.
@@ -214,24 +212,24 @@ async fn work<P: Part>(
         counts_wire: plan.counts_wire,
         timeout_ns: plan.timeout_ns,
         is_foreign: plan.is_foreign(),
-        tick: Notify::new(),
+        tick: Tick::default(),
     });
     let mut timer = shared.environment.timer()?;
     timer.until(start_ns).await?;
-    let before = process::usage();
-    let read = || plan.meter.map(|meter| meter.read(clock::monotonic_ns()));
+    let before = process::thread_usage();
+    let read = || plan.meter.read(clock::monotonic_ns());
     let cost_before = read();
     let mut crew = Crew::new();
     part.begin(plan, connections, &shared, &mut crew);
     begin_pacing(plan.wait, &shared)?;
     let window_meter = plan.window_meter(&shared.environment, span)?;
     plan.live.begin(start_ns);
-    let mut watch = Watch::new(Some(&plan.live), span, plan.drain_ns);
+    let mut watch = Watch::new(Some(&plan.live), span, plan.drain_ns, plan.brings_news());
     let end_ns = crew.watch(&shared, &mut timer, &mut watch).await?;
     let is_whole = watch.span.end_ns == span.end_ns;
     let span = watch.span;
-    let cost = cost_before.zip(read());
-    let usage = process::since(&before, &process::usage());
+    let cost = cost_since(&cost_before, &read());
+    let usage = process::since(&before, &process::thread_usage());
     let window_cost = match window_meter {
         Some(meter) => meter.finish(is_whole).await,
         None => None,
@@ -240,7 +238,7 @@ async fn work<P: Part>(
     let issued = part.settle(&mut shared.recorder.borrow_mut(), &waiting, end_ns);
     let outcome = shared.outcome(span, end_ns, usage);
     Ok(WorkerOutcome {
-        cost: cost.map(|(before, after)| cost_since(&before, &after)),
+        cost: Some(cost),
         window_cost,
         issued: issued.unwrap_or(outcome.issued),
         silence: watch.silence,
@@ -272,7 +270,7 @@ where
         begin_pacing(Wait::Blocking, shared).unwrap();
         let read = meter::of_requests(shared);
         let meter = WindowMeter::begin(span, shared.environment.timer().unwrap(), read);
-        let mut watch = Watch::new(None, span, over_ns - span.end_ns);
+        let mut watch = Watch::new(None, span, over_ns - span.end_ns, false);
         let end_ns = crew.watch(shared, &mut timer, &mut watch).await.unwrap();
         let window_cost = meter.finish(true).await;
         let waiting = shared.agenda.take_waiting();
@@ -370,18 +368,17 @@ impl Crew {
         watch: &mut Watch<'_>,
     ) -> std::io::Result<u64> {
         loop {
-            let over_ns = watch.over_ns();
-            let now_ns = shared.environment.now_ns();
             if self.working.get() == 0 {
-                return Ok(now_ns);
+                return Ok(shared.environment.now_ns());
             }
-            let next_ns = match now_ns + TICK_NS {
-                tick_ns if now_ns < over_ns => tick_ns.min(over_ns),
-                tick_ns => tick_ns,
-            };
+            let deadlines = self.alarms.iter().filter_map(|alarm| alarm.deadline_ns());
+            let now_ns = shared.environment.now_ns();
+            let next_ns = watch.next_ns(shared, now_ns, deadlines);
             tokio::select! {
                 biased;
                 () = self.finished.notified() => {}
+                // Someone waits for a tick, which comes earlier than the next look.
+                () = shared.tick.asked() => continue,
                 // Never for an instant that has come already: that wait would not let the others have a turn.
                 result = timer.until(next_ns) => result?,
             }
@@ -394,7 +391,7 @@ impl Crew {
                     alarm.ring(Ring::Over);
                 }
             }
-            shared.tick.notify_waiters();
+            shared.tick.strike();
         }
     }
 }
@@ -470,18 +467,22 @@ impl WorkerPlan {
 
     /// Begins to meter the window, where what clients cost in it is of interest and time ends the load.
     fn window_meter(&self, environment: &Real, span: Span) -> std::io::Result<Option<WindowMeter>> {
-        let is_priced = matches!(
+        if !self.brings_news() || self.allowed != u64::MAX {
+            return Ok(None);
+        }
+        let meter = self.meter;
+        let read = move || meter.read(clock::monotonic_ns());
+        Ok(Some(WindowMeter::begin(span, environment.timer()?, read)))
+    }
+
+    /// Says whether clients mostly wait for what others say.
+    const fn brings_news(&self) -> bool {
+        matches!(
             self.workload,
             WorkloadSpec::Updates { .. }
                 | WorkloadSpec::Fanout { .. }
                 | WorkloadSpec::Duplex { .. }
-        );
-        let meter = self.meter.filter(|_| is_priced && self.allowed == u64::MAX);
-        let begin = |meter: Meter| {
-            let read = move || meter.read(clock::monotonic_ns());
-            Ok(WindowMeter::begin(span, environment.timer()?, read))
-        };
-        meter.map(begin).transpose()
+        )
     }
 
     fn agenda(&self, span: Span) -> Agenda {

@@ -15,3 +15,4 @@ pub mod process;
 pub mod spinners;
 pub mod surroundings;
 pub mod timer;
+pub mod wake_up;

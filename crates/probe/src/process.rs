@@ -11,15 +11,24 @@ use sockrates_core::target::ProcessUsage;
 
 /// Returns what this process (all its threads) has used so far.
 pub fn usage() -> ProcessUsage {
-    let account = getrusage(UsageWho::RUSAGE_SELF).expect("RUSAGE_SELF is always allowed");
+    used(UsageWho::RUSAGE_SELF, ClockId::ProcessCPUTime)
+}
+
+/// Returns what the calling thread has used so far; the peak of memory is the process's.
+pub fn thread_usage() -> ProcessUsage {
+    used(UsageWho::RUSAGE_THREAD, ClockId::ThreadCPUTime)
+}
+
+fn used(who: UsageWho, clock: ClockId) -> ProcessUsage {
+    let account = getrusage(who).expect("an account of one's own is always allowed");
     let microseconds =
         |t: nix::sys::time::TimeVal| (t.tv_sec() * 1_000_000 + t.tv_usec()).cast_unsigned();
     let (user, system) = (
         microseconds(account.user_time()),
         microseconds(account.system_time()),
     );
-    // The process clock is exact to the nanosecond; rusage knows how it splits.
-    let clock = clock_gettime(ClockId::ProcessCPUTime);
+    // The clock is exact to the nanosecond; rusage knows how it splits.
+    let clock = clock_gettime(clock);
     let total_ns = clock.tv_sec.cast_unsigned() * 1_000_000_000 + clock.tv_nsec.cast_unsigned();
     let cpu_system_ns = share(total_ns, system, user + system);
     ProcessUsage {
@@ -44,6 +53,15 @@ pub fn since(before: &ProcessUsage, after: &ProcessUsage) -> ProcessUsage {
             .involuntary_switches
             .saturating_sub(before.involuntary_switches),
     }
+}
+
+/// Adds what another thread of the same process used.
+pub fn add(all: &mut ProcessUsage, other: &ProcessUsage) {
+    all.cpu_user_ns += other.cpu_user_ns;
+    all.cpu_system_ns += other.cpu_system_ns;
+    all.peak_memory_bytes = all.peak_memory_bytes.max(other.peak_memory_bytes);
+    all.voluntary_switches += other.voluntary_switches;
+    all.involuntary_switches += other.involuntary_switches;
 }
 
 /// Has the kernel end this process when its parent ends, however that happens. Where the parent is known, it is an error
@@ -109,5 +127,19 @@ mod tests {
         while crate::clock::monotonic_ns() < end {}
         let used = since(&before, &usage());
         assert!(used.cpu_ns() > 0 && used.peak_memory_bytes > 0);
+    }
+
+    #[test]
+    fn what_other_threads_do_is_on_the_process_alone() {
+        let work = |ns: u64| {
+            let end = thread_usage().cpu_ns() + ns;
+            while thread_usage().cpu_ns() < end {}
+        };
+        let (own, all) = (thread_usage(), usage());
+        work(1_000_000);
+        std::thread::spawn(move || work(50_000_000)).join().unwrap();
+        let (own, all) = (since(&own, &thread_usage()), since(&all, &usage()));
+        assert!((1_000_000..50_000_000).contains(&own.cpu_ns()), "{own:?}");
+        assert!(all.cpu_ns() >= own.cpu_ns() + 50_000_000, "{all:?}");
     }
 }

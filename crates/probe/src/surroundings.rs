@@ -16,7 +16,8 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use rustix::param::clock_ticks_per_second;
 use sockrates_core::histogram::Histogram;
 use sockrates_core::record::NetworkCost;
-use sockrates_core::surroundings::{CpuTimes, NetworkCounters, Surroundings, TaskTimes};
+use sockrates_core::surroundings::{CpuTimes, NetworkCounters, Stalls, Surroundings, TaskTimes};
+use sockrates_core::verdict::STALL_NS;
 
 use crate::clock::monotonic_ns;
 use crate::cpu;
@@ -101,6 +102,7 @@ impl Watch {
         surroundings.steal_worst_share = samples.steal_worst_share;
         surroundings.hiccup_max_ns = samples.lateness.max_ns().unwrap_or(0);
         surroundings.hiccup_p99_ns = samples.lateness.quantile_unchecked_ns(0.99);
+        surroundings.stalls = Some(samples.stalls);
         surroundings.clock_steps_back = samples.clock_steps_back;
         surroundings
     }
@@ -117,8 +119,19 @@ struct Samples {
     lateness: Histogram,
     steal_worst_share: f64,
     clock_steps_back: u64,
+    stalls: Stalls,
     /// The calling process's threads as last seen, ended ones included.
     tasks: HashMap<i32, TaskTimes>,
+}
+
+impl Samples {
+    /// Notes how long the thread had not run.
+    fn note_gap(&mut self, gap_ns: u64) {
+        if gap_ns > WAKE_NS + STALL_NS {
+            self.stalls.count += 1;
+            self.stalls.ns += gap_ns;
+        }
+    }
 }
 
 /// The state of the sampling thread. Its wake-ups allocate nothing; only the look at the threads does.
@@ -161,6 +174,7 @@ impl Sampler {
             sleep_until(deadline);
             let now = monotonic_ns();
             self.samples.clock_steps_back += u64::from(now < before);
+            self.samples.note_gap(now.saturating_sub(before));
             before = now;
             self.samples.lateness.record(now.saturating_sub(deadline));
             // Half a wake-up early, lest each step be one wake-up too long.
@@ -607,6 +621,20 @@ UDP: inuse 0 mem 0
         let cpu_stat = "usage_usec 5\nnr_periods 9\nnr_throttled 3\nthrottled_usec 70\n";
         assert_eq!(parse_throttled(cpu_stat), Some(3));
         assert_eq!(parse_throttled("usage_usec 5\n"), None);
+    }
+
+    #[test]
+    fn only_what_is_late_is_a_stall() {
+        let mut samples = Samples::default();
+        samples.note_gap(WAKE_NS + STALL_NS);
+        assert_eq!(samples.stalls, Stalls::default());
+        samples.note_gap(45_000_000);
+        samples.note_gap(20_000_000);
+        let stalls = Stalls {
+            count: 2,
+            ns: 65_000_000,
+        };
+        assert_eq!(samples.stalls, stalls);
     }
 
     #[test]

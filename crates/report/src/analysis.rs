@@ -27,7 +27,7 @@ pub fn summarize(dataset: &Dataset) -> Summary {
 pub(crate) fn of_view(view: &View<'_>) -> Summary {
     let manifest = &view.dataset.manifest;
     let judgement = judgement::of(view);
-    let comparisons = comparison::all(view, judgement.is_conclusive);
+    let comparisons = comparison::all(view, &judgement);
     let counted = counted::all(view);
     let mut summary = Summary {
         schema: Summary::SCHEMA.to_owned(),

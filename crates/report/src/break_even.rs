@@ -199,9 +199,10 @@ fn measured(view: &View<'_>, kept: &CellView<'_>, costs: &Costs) -> Vec<BreakEve
     points
 }
 
+/// Returns what follows from the rate of each trial in which that is unharmed.
 fn per_block(cell: &CellView<'_>, value: fn(&Trial<'_>) -> Option<f64>) -> BTreeMap<u32, f64> {
     let of = |trial: &Trial<'_>| Some((trial.record.spec.block, value(trial)?));
-    cell.valid.iter().filter_map(of).collect()
+    cell.unharmed(metrics::THROUGHPUT).filter_map(of).collect()
 }
 
 /// The mean time per message of one connection's closed loop, everything included.

@@ -3,8 +3,8 @@
 
 use sockrates_core::plan::Contrast;
 use sockrates_core::record::Metric;
-use sockrates_core::summary::{Comparison, Estimate, Verdict};
-use sockrates_core::verdict;
+use sockrates_core::summary::{Comparison, Estimate, Judgement, Verdict};
+use sockrates_core::verdict::{self, DISTURBED_SHARE};
 
 use crate::basis::{Basis, Noise};
 use crate::detection::{self, Situation};
@@ -209,8 +209,8 @@ pub(crate) fn ratio_or_range(logs: &[f64]) -> Option<Estimate> {
 }
 
 /// Compares everything that is to be compared: the primary contrasts first.
-pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
-    let mut comparisons = primary(view, is_conclusive);
+pub(crate) fn all(view: &View<'_>, judgement: &Judgement) -> Vec<Comparison> {
+    let mut comparisons = primary(view, judgement);
     for point in &view.load_points() {
         if point.cell().operations.is_some() || !point.has_data() {
             continue;
@@ -224,7 +224,13 @@ pub(crate) fn all(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
                         && known.metric == metric
                 };
                 if !comparisons.iter().any(is_known) {
-                    let found = compare(cell, reference, &metric, &basis, is_conclusive);
+                    let found = compare(
+                        cell,
+                        reference,
+                        &metric,
+                        &basis,
+                        judgement.concludes(&metric),
+                    );
                     comparisons.extend(found);
                 }
             }
@@ -287,11 +293,11 @@ pub(crate) fn compared(point: &LoadPoint<'_>) -> Vec<String> {
 
 /// The comparisons that the run is for: all that were planned. One that cannot be made still is one of the questions that
 /// were asked, so that the others' p-values are corrected for it.
-fn primary(view: &View<'_>, is_conclusive: bool) -> Vec<Comparison> {
+fn primary(view: &View<'_>, judgement: &Judgement) -> Vec<Comparison> {
     let planned = &view.dataset.manifest.plan.primary;
     let points = view.load_points();
     let answer = |contrast: &Contrast| {
-        let mut comparison = contrasted(view, &points, contrast, is_conclusive)
+        let mut comparison = contrasted(view, &points, contrast, judgement)
             .unwrap_or_else(|| unanswered(&contrast.cell, &contrast.reference, &contrast.metric));
         comparison.is_primary = true;
         comparison
@@ -311,7 +317,7 @@ fn contrasted(
     view: &View<'_>,
     points: &[LoadPoint<'_>],
     contrast: &Contrast,
-    is_conclusive: bool,
+    judgement: &Judgement,
 ) -> Option<Comparison> {
     let find = |id: &str| view.cells.iter().find(|cell| cell.cell.id == id);
     let (cell, reference) = (find(&contrast.cell)?, find(&contrast.reference)?);
@@ -319,7 +325,13 @@ fn contrasted(
         .iter()
         .find(|point| point.cells.iter().any(|one| one.cell.id == contrast.cell))?;
     let basis = Basis::of(point, &contrast.metric);
-    compare(cell, reference, &contrast.metric, &basis, is_conclusive)
+    compare(
+        cell,
+        reference,
+        &contrast.metric,
+        &basis,
+        judgement.concludes(&contrast.metric),
+    )
 }
 
 /// A comparison of which nothing is known.
@@ -345,6 +357,11 @@ fn unanswered(cell: &str, reference: &str, metric: &str) -> Comparison {
         blocks_needed: None,
         verdict: Verdict::Inconclusive,
     }
+}
+
+/// Says whether a number was withheld from too many trials of a cell.
+fn is_harmed(cell: &CellView<'_>, metric: &str) -> bool {
+    cell.withheld(metric) as f64 > cell.valid.len() as f64 * DISTURBED_SHARE
 }
 
 /// Compares two cells by one number; `None` when no block holds a supported value of both. Of a number that is only
@@ -388,6 +405,8 @@ pub(crate) fn compare(
         .filter(|_| judged.ratio.is_some());
     let difference =
         values.and_then(|(value, other)| middle_holding(&pairs.differences(), value - other));
+    let is_conclusive =
+        is_conclusive && ![cell, reference].iter().any(|cell| is_harmed(cell, metric));
     Some(Comparison {
         ratio: judged.ratio,
         values,

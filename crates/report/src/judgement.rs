@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use sockrates_core::calibration::Calibration;
-use sockrates_core::record::TrialRecord;
-use sockrates_core::summary::Judgement;
-use sockrates_core::verdict::{self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, UNEVEN_P};
+use sockrates_core::summary::{FamilyJudgement, Judgement};
+use sockrates_core::validity::{self, Family};
+use sockrates_core::verdict::{
+    self, CANARY_SHARE, DISTURBED_SHARE, FLOOR_SHIFT_SHARE, Flag, UNEVEN_P,
+};
 
 use crate::comparison::by_block;
 use crate::completeness;
@@ -14,33 +16,31 @@ use crate::metrics;
 use crate::ratio::median;
 use crate::statistics::{self, Decision};
 use crate::text;
-use crate::view::View;
+use crate::view::{CellView, View};
 
 /// CPUs that slow each other down by more than this share a core.
 const SHARED_CORE_SHARE: f64 = 0.1;
 
 /// Judges a run.
 pub(crate) fn of(view: &View<'_>) -> Judgement {
-    let usable: usize = view.cells.iter().map(|cell| cell.trials.len()).sum();
+    let usable: usize = view.cells.iter().map(|cell| cell.valid.len()).sum();
     let disturbed: usize = view.cells.iter().map(|cell| cell.disturbed).sum();
     let repeated: usize = view.cells.iter().map(|cell| cell.repeated).sum();
     // Whoever takes a part of a plan for the whole chooses what counts.
     let mut against = completeness::clauses(&completeness::of(view));
-    if disturbed as f64 > usable as f64 * DISTURBED_SHARE {
-        against.push(format!(
-            "{disturbed} of {usable} trials were disturbed from outside, in spite of {repeated} repetitions"
-        ));
-    }
-    against.extend(uneven(view));
     against.extend(different_twins(view));
-    let is_conclusive = against.is_empty() && usable > 0;
+    let is_comparable = against.is_empty();
     let mut reasons = against;
-    if is_conclusive && disturbed > 0 {
-        let were = if disturbed == 1 { "was" } else { "were" };
-        reasons.push(format!(
-            "{disturbed} of {usable} trials {were} disturbed from outside and left out"
-        ));
-    }
+    let (families, uneven): (Vec<_>, Vec<_>) = Family::ALL
+        .into_iter()
+        .map(|family| of_family(view, family))
+        .unzip();
+    reasons.extend(families.iter().filter_map(withheld));
+    reasons.extend(uneven.into_iter().flatten());
+    let medians_hold = families
+        .iter()
+        .all(|found| found.family != Family::Medians || found.holds);
+    let is_conclusive = is_comparable && medians_hold && usable > 0;
     reasons.extend(shifted_floor(view));
     reasons.extend(canary(view));
     let count = |number: usize| u32::try_from(number).expect("trials are few");
@@ -48,24 +48,74 @@ pub(crate) fn of(view: &View<'_>) -> Judgement {
         within_block_correlation: design::within_block_correlation(view),
         ordered_pairs_covered: design::ordered_pairs_covered(&view.dataset.manifest.plan),
         is_conclusive,
+        is_comparable,
         reasons,
         disturbed_trials: count(disturbed),
         repeated_trials: count(repeated),
+        families,
     }
 }
 
-/// What disturbs one lane more than the others does not come from outside.
-fn uneven(view: &View<'_>) -> Option<String> {
+/// Judges one kind of number by the one of each cell that stands for it; says also which lane was harmed too often.
+fn of_family(view: &View<'_>, family: Family) -> (FamilyJudgement, Option<String>) {
+    let mut found = FamilyJudgement {
+        family,
+        trials: 0,
+        withheld: 0,
+        holds: true,
+        because: Vec::new(),
+    };
+    let mut by_flag: BTreeMap<Flag, usize> = BTreeMap::new();
+    for cell in &view.cells {
+        let name = representative(cell, family);
+        for trial in &cell.valid {
+            let harms = validity::harms(trial.record, &name);
+            found.trials += 1;
+            found.withheld += u32::from(!harms.is_empty());
+            for flag in harms {
+                *by_flag.entry(flag).or_default() += 1;
+            }
+        }
+    }
+    let mut because: Vec<_> = by_flag.into_iter().collect();
+    because.sort_by_key(|(_, trials)| std::cmp::Reverse(*trials));
+    found.because = because.into_iter().map(|(flag, _)| flag).collect();
+    let uneven = uneven(view, family);
+    let is_rare = f64::from(found.withheld) <= f64::from(found.trials) * DISTURBED_SHARE;
+    found.holds = is_rare && uneven.is_none();
+    (found, uneven)
+}
+
+/// Returns the number of a cell that stands for a kind.
+fn representative(cell: &CellView<'_>, family: Family) -> String {
+    match family {
+        Family::Counts => "operations".to_owned(),
+        Family::CpuTime => metrics::CPU.to_owned(),
+        Family::Medians => metrics::name(cell.main_metric(), "p50"),
+        Family::Rates => metrics::THROUGHPUT.to_owned(),
+        Family::Tails => metrics::name(cell.main_metric(), "p99"),
+    }
+}
+
+/// Says how often a kind of number was withheld, and why; nothing where it never was.
+fn withheld(found: &FamilyJudgement) -> Option<String> {
+    let (first, _) = found.because.first()?.meaning().split_once(':')?;
+    Some(format!(
+        "{} withheld in {} of {} trials ({first})",
+        found.family.name(),
+        found.withheld,
+        found.trials,
+    ))
+}
+
+/// What harms one lane more than the others does not come from outside.
+fn uneven(view: &View<'_>, family: Family) -> Option<String> {
     let mut of_lanes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for cell in &view.cells {
         let counts = of_lanes.entry(cell.cell.lane.to_string()).or_default();
-        // A trial that had to be repeated counts once: its attempts lie close together, and meet the same neighbour.
-        let met = |record: &&&TrialRecord| {
-            record.spec.attempt > 0 || !verdict::disturbances(record).is_empty()
-        };
-        let disturbed = cell.trials.iter().filter(met).count() as u64;
+        let disturbed = cell.withheld(&representative(cell, family)) as u64;
         counts.0 += disturbed;
-        counts.1 += cell.trials.len() as u64 - disturbed;
+        counts.1 += cell.valid.len() as u64 - disturbed;
     }
     let all = of_lanes
         .values()
@@ -77,7 +127,8 @@ fn uneven(view: &View<'_>) -> Option<String> {
         let p = fisher_exact((*disturbed, *quiet), others);
         (p < level).then(|| {
             format!(
-                "lane {} was disturbed in {disturbed} of {} trials, all others in {} of {}: that is no accident",
+                "{} of lane {} withheld in {disturbed} of {} trials, of all others in {} of {}: that is no accident",
+                family.name(),
                 text::line(lane),
                 disturbed + quiet,
                 others.0,

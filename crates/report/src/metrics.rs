@@ -1,10 +1,9 @@
 //! The numbers of one cell, by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sockrates_core::capacity::{Bound, Found};
 use sockrates_core::failure::FailureKind;
-use sockrates_core::histogram::Histogram;
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Wait;
 use sockrates_core::schedule::Load;
@@ -37,6 +36,13 @@ pub(crate) fn name(metric: Metric, ending: &str) -> String {
     format!("{}_{ending}", metric.name())
 }
 
+/// Returns the name of a quantile; of one that has no name of its own that of the next higher, which disturbances harm no
+/// less.
+pub(crate) fn name_of(metric: Metric, quantile: f64) -> String {
+    let next = PERCENTILES.iter().find(|(_, named)| *named >= quantile);
+    name(metric, next.map_or("max", |(ending, _)| *ending))
+}
+
 /// Returns the unit of a number by its name.
 pub(crate) fn unit(name: &str) -> Unit {
     match name {
@@ -49,7 +55,7 @@ pub(crate) fn unit(name: &str) -> Unit {
     }
 }
 
-/// Computes every number of a cell. A cell without a valid trial has none.
+/// Computes every number of a cell, from the trials in which it is unharmed. A cell without a valid trial has none.
 pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
     let mut metrics = BTreeMap::new();
     if !cell.has_data() {
@@ -79,17 +85,28 @@ pub(crate) fn of_cell(cell: &CellView<'_>) -> BTreeMap<String, MetricSummary> {
     if let Some(capacity) = capacity(cell) {
         metrics.insert(CAPACITY.to_owned(), capacity);
     }
-    for metric in cell.merged.keys() {
+    let recorded = cell
+        .valid
+        .iter()
+        .flat_map(|trial| trial.measurement.histograms.keys());
+    for metric in &recorded.copied().collect::<BTreeSet<Metric>>() {
         for (ending, quantile) in PERCENTILES {
             metrics.insert(name(*metric, ending), percentile(cell, *metric, quantile));
         }
         metrics.insert(name(*metric, "max"), maximum(cell, *metric));
     }
+    for (name, metric) in &mut metrics {
+        metric.withheld = u32::try_from(cell.withheld(name)).expect("trials are few");
+    }
     metrics
 }
 
 fn throughput(cell: &CellView<'_>) -> MetricSummary {
-    let rates: Vec<_> = cell.valid.iter().filter_map(Trial::throughput).collect();
+    let rates: Vec<_> = cell
+        .valid
+        .iter()
+        .filter_map(|trial| of_trial(trial, THROUGHPUT))
+        .collect();
     let qualifier = qualifier(is_bound(cell, THROUGHPUT));
     over_trials(median(&rates), &rates, qualifier, Unit::OperationsPerSecond)
 }
@@ -133,12 +150,14 @@ fn quantile_of(name: &str) -> Option<(Metric, f64)> {
 }
 
 fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
-    let costs: Option<Vec<_>> = cell
+    let costs: Vec<_> = cell
         .valid
         .iter()
-        .map(|trial| of_trial(trial, name))
+        .filter_map(|trial| of_trial(trial, name))
         .collect();
-    let costs = costs?;
+    if costs.is_empty() && cell.withheld(name) == 0 {
+        return None;
+    }
     let value = median(&costs);
     Some(over_trials(
         value,
@@ -165,8 +184,12 @@ fn capacity(cell: &CellView<'_>) -> Option<MetricSummary> {
     ))
 }
 
-/// Returns one number of one trial by its name, unrounded; `None` where the trial does not support it.
+/// Returns one number of one trial by its name, unrounded; `None` where the trial does not support it, or a disturbance may
+/// have moved it by more than its margin.
 pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
+    if trial.is_harmed(name) {
+        return None;
+    }
     match name {
         THROUGHPUT => trial.throughput(),
         CPU => Some(cpu_of_trial(trial)?.iter().sum()),
@@ -245,12 +268,12 @@ fn percentile(cell: &CellView<'_>, metric: Metric, quantile: f64) -> MetricSumma
 
 fn maximum(cell: &CellView<'_>, metric: Metric) -> MetricSummary {
     let single: Vec<_> = cell
-        .histograms(metric)
-        .filter_map(|(_, histogram)| Some(histogram.max_ns()? as f64))
+        .unharmed(&name(metric, "max"))
+        .filter_map(|trial| Some(trial.measurement.histograms.get(&metric)?.max_ns()? as f64))
         .collect();
-    let value = cell.merged.get(&metric).and_then(Histogram::max_ns);
+    let value = single.iter().copied().reduce(f64::max);
     let qualifier = qualifier(is_censored(cell, metric, 1.0));
-    over_trials(value.map(|ns| ns as f64), &single, qualifier, Unit::Ns)
+    over_trials(value, &single, qualifier, Unit::Ns)
 }
 
 /// Says whether more operations never came to an end than lie beyond the quantile: then its true value is larger. An
@@ -290,6 +313,7 @@ fn over_trials(
         interval: Interval::RangeOverTrials,
         qualifier,
         unit,
+        withheld: 0,
     }
 }
 

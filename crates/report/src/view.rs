@@ -11,10 +11,11 @@ use sockrates_core::record::{
 };
 use sockrates_core::scenario::{Delivery, Workload};
 use sockrates_core::schedule::Load;
-use sockrates_core::{units, verdict};
+use sockrates_core::{units, validity, verdict};
 
 use crate::course::Course;
 use crate::dataset::Dataset;
+use crate::metrics;
 
 /// A run, grouped.
 pub(crate) struct View<'a> {
@@ -32,10 +33,10 @@ pub(crate) struct CellView<'a> {
     pub(crate) repeated: usize,
     /// Trials that were disturbed to the last attempt.
     pub(crate) disturbed: usize,
-    /// Those that count: whole and undisturbed. Where all were disturbed they count in spite of it, since numbers with a
-    /// warning are worth more than none; nothing is concluded from such a run.
+    /// Those that count: whole, with books that balance. Which of their numbers a disturbance harmed is each number's own
+    /// question ([`Trial::is_harmed`]).
     pub(crate) valid: Vec<Trial<'a>>,
-    /// The valid trials' histograms, merged.
+    /// The histograms of those valid trials whose median is unharmed, merged.
     pub(crate) merged: BTreeMap<Metric, Histogram>,
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Trial<'a> {
     pub(crate) record: &'a TrialRecord,
     pub(crate) measurement: &'a Measurement,
     pub(crate) course: &'a Course,
+    /// Whether anything outside disturbed it.
+    is_disturbed: bool,
 }
 
 /// The cells that differ by their lane only.
@@ -131,26 +134,21 @@ impl<'a> CellView<'a> {
         let trials = last_attempts(attempts);
         let counts = |(record, course): &(&'a TrialRecord, &'a Course)| {
             let measurement = record.measurement.as_ref()?;
-            verdict::is_valid(record).then_some(Trial {
+            verdict::is_valid(record).then(|| Trial {
                 record,
                 measurement,
                 course,
+                is_disturbed: !verdict::disturbances(record).is_empty(),
             })
         };
-        let usable: Vec<_> = trials.iter().filter_map(counts).collect();
-        let is_disturbed = |trial: &&Trial<'_>| !verdict::disturbances(trial.record).is_empty();
-        let disturbed = usable.iter().filter(is_disturbed).count();
-        let valid: Vec<_> = if disturbed == usable.len() {
-            usable
-        } else {
-            usable
-                .into_iter()
-                .filter(|trial| !is_disturbed(&trial))
-                .collect()
-        };
+        let valid: Vec<_> = trials.iter().filter_map(counts).collect();
+        let disturbed = valid.iter().filter(|trial| trial.is_disturbed).count();
         let mut merged: BTreeMap<Metric, Histogram> = BTreeMap::new();
         for trial in &valid {
             for (metric, histogram) in &trial.measurement.histograms {
+                if trial.is_harmed(&metrics::name(*metric, "p50")) {
+                    continue;
+                }
                 merged.entry(*metric).or_default().merge(histogram);
             }
         }
@@ -166,14 +164,22 @@ impl<'a> CellView<'a> {
 
     /// Returns the time this cell is about: what a user of such a client would wait for.
     pub(crate) fn main_metric(&self) -> Metric {
-        match (&self.cell.workload, &self.cell.load) {
-            (Workload::Updates { .. }, _) => Metric::Staleness,
-            (Workload::Fanout { .. }, _) => Metric::Delivery,
-            (Workload::Duplex { .. }, _) => Metric::InputToSnapshot,
-            (Workload::Custom(custom), _) if custom.listens() => Metric::InterArrival,
-            (_, Load::Closed {}) => Metric::ServiceTime,
-            _ => Metric::ResponseTime,
-        }
+        self.cell.main_metric()
+    }
+
+    /// Returns the valid trials in which nothing harmed this number.
+    pub(crate) fn unharmed(&self, name: &str) -> impl Iterator<Item = &Trial<'a>> {
+        self.valid
+            .iter()
+            .filter(move |trial| !trial.is_harmed(name))
+    }
+
+    /// Counts the others.
+    pub(crate) fn withheld(&self, name: &str) -> usize {
+        self.valid
+            .iter()
+            .filter(|trial| trial.is_harmed(name))
+            .count()
     }
 
     /// Returns the valid trials' histograms of one metric, with their blocks.
@@ -184,16 +190,30 @@ impl<'a> CellView<'a> {
         })
     }
 
-    /// Returns the supported quantile of each valid trial, with its block.
+    /// Returns the supported quantile of each valid trial in which it is unharmed, with its block.
     pub(crate) fn quantiles(&self, metric: Metric, quantile: f64) -> Vec<(u32, f64)> {
-        self.histograms(metric)
-            .filter_map(|(block, histogram)| Some((block, histogram.quantile_ns(quantile)? as f64)))
-            .collect()
+        let name = metrics::name_of(metric, quantile);
+        let of = |trial: &Trial<'_>| {
+            let times = trial.measurement.histograms.get(&metric)?;
+            let ns = times.quantile_ns(quantile)? as f64;
+            Some((trial.record.spec.block, ns))
+        };
+        self.unharmed(&name).filter_map(of).collect()
     }
 
-    /// Returns the supported quantile over all valid trials.
+    /// Returns the supported quantile over all valid trials in which it is unharmed.
     pub(crate) fn merged_quantile(&self, metric: Metric, quantile: f64) -> Option<f64> {
-        Some(self.merged.get(&metric)?.quantile_ns(quantile)? as f64)
+        let name = metrics::name_of(metric, quantile);
+        if self.withheld(&name) == self.withheld(&metrics::name(metric, "p50")) {
+            return Some(self.merged.get(&metric)?.quantile_ns(quantile)? as f64);
+        }
+        let mut merged = Histogram::new();
+        for trial in self.unharmed(&name) {
+            if let Some(times) = trial.measurement.histograms.get(&metric) {
+                merged.merge(times);
+            }
+        }
+        Some(merged.quantile_ns(quantile)? as f64)
     }
 
     /// Returns the smallest trial's, the merged and the largest trial's median.
@@ -287,6 +307,11 @@ fn last_attempts<'a>(
 }
 
 impl Trial<'_> {
+    /// Says whether a disturbance may have moved this number by more than its margin.
+    pub(crate) fn is_harmed(&self, name: &str) -> bool {
+        self.is_disturbed && !validity::harms(self.record, name).is_empty()
+    }
+
     /// Returns the verified operations of the window per second; of a trial that ends by count, up to its end.
     pub(crate) fn throughput(&self) -> Option<f64> {
         let spans = &self.measurement.spans;
@@ -334,8 +359,8 @@ impl<'a> LoadPoint<'a> {
     /// of their own: some ask and some listen, so that their operations are not the same thing.
     pub(crate) fn has_several_ways(&self) -> bool {
         let way = |cell: &Cell| match &cell.workload {
-            Workload::Updates { delivery, .. } => Some((*delivery, interval_of(cell))),
-            Workload::Fanout {
+            Workload::Updates { delivery, .. }
+            | Workload::Fanout {
                 delivery: Some(delivery),
                 ..
             }

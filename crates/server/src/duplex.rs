@@ -82,9 +82,15 @@ pub(crate) async fn long_poll(
     let timeout = wait::timeout(query).ok_or(Refusal::Malformed(wait::SENSELESS))?;
     let player = player(&game, name)?;
     let seat = game.sit();
-    let look = || game.answer_after(player, since);
+    let look = || match game.answer_after(player, since) {
+        Next::Nothing => None,
+        next => Some(next),
+    };
     let found = wait::for_news(&seat, timeout, activity, look).await;
-    Ok(shown(found.flatten()))
+    Ok(shown(match found {
+        Some(Next::View(view)) => Some(view),
+        _ => None,
+    }))
 }
 
 /// Answers with a stream of events, one for each tick.

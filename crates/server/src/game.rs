@@ -186,11 +186,16 @@ impl Game {
         (state.tick.number > number).then(|| state.view(player))
     }
 
-    /// Returns what answers a player that waits for a later tick: that tick, or nothing when the game is over.
-    pub(crate) fn answer_after(&self, player: PlayerId, number: u64) -> Option<Option<View>> {
+    /// Returns what answers a player that waits for a later tick.
+    pub(crate) fn answer_after(&self, player: PlayerId, number: u64) -> Next {
         let state = self.lock();
-        let is_new = state.tick.number > number;
-        (is_new || state.is_over).then(|| is_new.then(|| state.view(player)))
+        if state.tick.number > number {
+            Next::View(state.view(player))
+        } else if state.is_over {
+            Next::Over
+        } else {
+            Next::Nothing
+        }
     }
 
     /// Takes a seat from which ticks are noticed.

@@ -5,7 +5,7 @@ use sockrates_core::plan::{Cell, Placement, TrialSpec};
 use sockrates_core::record::Metric;
 use sockrates_core::scenario::Timing;
 use sockrates_loadgen::calibrate;
-use sockrates_probe::{canary, cpu};
+use sockrates_probe::{canary, cpu, wake_up};
 use tokio::runtime::Runtime;
 
 use crate::orchestrate::child;
@@ -26,6 +26,7 @@ pub(super) fn take(runtime: &Runtime, placement: &Placement, seed: u64) -> Calib
         floor_p50_ns: runtime.block_on(floor(placement, seed)),
         spin_alone_ns,
         spin_together_ns,
+        wake_up: wake_up::measure(&cpus).ok().flatten(),
     }
 }
 

@@ -17,6 +17,7 @@ use sockrates_core::record::{FailedTrial, Outcome, TrialRecord};
 use sockrates_core::scenario::Workload;
 use sockrates_core::summary::Summary;
 use sockrates_core::units;
+use sockrates_core::validity;
 use sockrates_core::verdict::{self, Flag};
 use sockrates_probe::machine::{Build, fingerprint};
 use sockrates_probe::{clock, cpu, limits};
@@ -333,7 +334,7 @@ async fn perform(
             }
             let seconds = spec.cell.planned_seconds();
             let may_repeat = spec.attempt < last_attempt && seconds <= seconds_to_repeat;
-            if verdict::disturbances(&record).is_empty() || !may_repeat {
+            if !validity::is_worth_repeating(&record) || !may_repeat {
                 break;
             }
             seconds_to_repeat -= seconds;

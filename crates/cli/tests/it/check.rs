@@ -166,8 +166,13 @@ fn a_truncated_record_is_left_out_and_the_others_are_checked() {
     files.sort();
     let text = std::fs::read_to_string(&files[0]).unwrap();
     sockrates_core::files::write_whole(&files[0], &text.as_bytes()[..text.len() / 2]).unwrap();
-    let (code, text, _) = check(&run, &run, &["--counts-only"]);
-    assert_eq!(code, 0, "{text}");
+    let (code, text, message) = check(&run, &run, &["--counts-only"]);
+    assert!(text.contains("24 of 24 counts match exactly"), "{text}");
+    assert!(text.contains("it lacks 1 trial"), "{text}");
+    assert_eq!(
+        code, 5,
+        "what is missing cannot be called unchanged: {message}"
+    );
 }
 
 #[test]

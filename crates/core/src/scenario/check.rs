@@ -105,7 +105,7 @@ impl Scenario {
             let name = self.workload.name();
             format!("is for `updates`, `fanout` and `duplex`, not for `{name}`")
         })?;
-        let is_game = matches!(self.workload, Workload::Duplex { .. });
+        let plays = matches!(self.workload, Workload::Duplex { .. });
         for (index, way) in self.deliveries.iter().enumerate() {
             let is_same = |other: &&Way| {
                 let shares = |lane| other.lanes.contains(lane);
@@ -120,7 +120,7 @@ impl Scenario {
             })?;
             check_list(&way.lanes, "deliveries.lanes")?;
             let field = "deliveries.intervals_ms";
-            if is_game {
+            if plays {
                 require(way.intervals_ms.is_empty(), field, || {
                     "is not for `duplex`, whose players poll once a tick: leave it out".into()
                 })?;
@@ -203,64 +203,6 @@ impl Scenario {
                 )
             }
         }
-    }
-
-    /// Checks that each lane has the way in which members of rooms and players learn of what happens.
-    fn check_delivery(&self) -> Result<(), ScenarioError> {
-        let is_named = match self.workload {
-            Workload::Fanout {
-                delivery,
-                poll_interval_ms,
-                ..
-            } => {
-                self.check_polls(delivery, poll_interval_ms)?;
-                true
-            }
-            Workload::Duplex { delivery, .. } => delivery.is_some(),
-            _ => false,
-        };
-        self.lanes.iter().filter(|_| is_named).try_for_each(|lane| {
-            let delivery = self.workload.delivery(lane);
-            let pushes = delivery == Some(Delivery::Push);
-            let is_socket = lane.transport == "websocket";
-            require(pushes == is_socket, "lanes", || {
-                let (name, has, other) = if is_socket {
-                    (delivery.map_or("", Delivery::name), "only `push`", "an http1 lane")
-                } else {
-                    ("push", "`sse`, `long-poll` and `short-poll`", "a websocket lane")
-                };
-                format!(
-                    "has `{lane}`, over which there is {has}: name {other} for `{name}`, or another \
-                     `delivery`"
-                )
-            })
-        })
-    }
-
-    fn check_polls(
-        &self,
-        delivery: Option<Delivery>,
-        interval_ms: Option<u64>,
-    ) -> Result<(), ScenarioError> {
-        let field = "workload.poll_interval_ms";
-        if delivery != Some(Delivery::ShortPoll) {
-            return require(interval_ms.is_none(), field, || {
-                "is for the `delivery` `short-poll`: leave it out".into()
-            });
-        }
-        let range = 1..=u64::from(MAX_MS);
-        let fits = interval_ms.is_some_and(|interval_ms| range.contains(&interval_ms));
-        require(fits, field, || {
-            format!("says how often a member asks: use 1 to {MAX_MS}")
-        })?;
-        let interval_ms = interval_ms.unwrap_or(0);
-        let is_long = u64::from(self.timing.drain_ms) > interval_ms;
-        require(is_long, "timing.drain_ms", || {
-            format!(
-                "is {}: the last messages come with polls up to {interval_ms} ms later; use more",
-                self.timing.drain_ms
-            )
-        })
     }
 
     fn check_exchanges(&self) -> Result<(), ScenarioError> {
@@ -410,7 +352,7 @@ fn check_rate(field: &'static str, rate: f64) -> Result<(), ScenarioError> {
     })
 }
 
-fn require(
+pub(super) fn require(
     holds: bool,
     field: &'static str,
     problem: impl FnOnce() -> String,
@@ -497,92 +439,6 @@ mod tests {
             )
             .contains("window_ms")
         );
-    }
-
-    #[test]
-    fn impossible_ways_of_chatting_and_playing_name_their_field_and_the_remedy() {
-        let scenario = |workload: &str, rest: &str| {
-            let text = format!(
-                r#"
-                name = "tiny"
-                question = "Does it parse?"
-                analysis = "It should."
-                connections = [4]
-                load = {{ model = "per-client", rate_per_second = 1.0 }}
-                timing = {{ drain_ms = 500 }}
-                workload = {{ {workload} }}
-                {rest}
-                "#
-            );
-            Scenario::parse(&text).map_err(|error| error.to_string())
-        };
-        let chat = r#"kind = "fanout", payload_bytes = 8"#;
-        let game =
-            r#"kind = "duplex", ticks_per_second = 20.0, snapshot_bytes = 8, input_bytes = 8"#;
-        let http = r#"lanes = ["http1-persistent"]"#;
-        let socket = r#"lanes = ["websocket-persistent"]"#;
-        let both = r#"lanes = ["http1-persistent", "websocket-persistent"]"#;
-        let with = |workload: &str, more: &str| format!("{workload}, {more}");
-        let polls = r#"delivery = "short-poll", poll_interval_ms = 400"#;
-        for (workload, lanes) in [
-            (chat.to_owned(), socket),
-            (with(chat, r#"delivery = "push""#), socket),
-            (with(chat, r#"delivery = "sse""#), http),
-            (with(chat, r#"delivery = "long-poll""#), http),
-            (with(chat, polls), http),
-            (game.to_owned(), both),
-            (with(game, r#"delivery = "sse""#), http),
-            (with(game, r#"delivery = "short-poll""#), http),
-        ] {
-            scenario(&workload, lanes).unwrap();
-        }
-        for (workload, rest, told) in [
-            (chat.to_owned(), http, "`sse`, `long-poll` and `short-poll`"),
-            (
-                with(chat, r#"delivery = "sse""#),
-                socket,
-                "name an http1 lane for `sse`",
-            ),
-            (
-                with(game, r#"delivery = "push""#),
-                both,
-                "name a websocket lane for `push`",
-            ),
-            (with(game, r#"delivery = "long-poll""#), both, "only `push`"),
-            (
-                with(chat, r#"delivery = "short-poll""#),
-                http,
-                "`workload.poll_interval_ms`",
-            ),
-            (
-                with(chat, r#"delivery = "short-poll", poll_interval_ms = 0"#),
-                http,
-                "`workload.poll_interval_ms`",
-            ),
-            (
-                with(chat, r#"delivery = "sse", poll_interval_ms = 10"#),
-                http,
-                "leave it out",
-            ),
-            (
-                with(chat, r#"delivery = "short-poll", poll_interval_ms = 500"#),
-                http,
-                "`timing.drain_ms`",
-            ),
-            (
-                game.to_owned(),
-                "[[deliveries]]\ndelivery = \"short-poll\"\nintervals_ms = [50]\nlanes = [\"http1-persistent\"]",
-                "players poll once a tick",
-            ),
-            (
-                chat.to_owned(),
-                "[[deliveries]]\ndelivery = \"sse\"\nlanes = [\"websocket-persistent\"]",
-                "name an http1 lane for `sse`",
-            ),
-        ] {
-            let message = scenario(&workload, rest).unwrap_err();
-            assert!(message.contains(told), "{workload}: {message}");
-        }
     }
 
     #[test]

@@ -286,7 +286,7 @@ fn each_disturbance_is_seen_by_its_rule() {
     is(|around| around.cpus[1].steal_ns = 30_000_000, Flag::Stolen);
     is(|around| around.steal_worst_share = 0.3, Flag::Stolen);
     is(
-        |around| around.cpus[0].busy_ns += 100_000_000,
+        |around| around.cpus[0].busy_ns += 300_000_000,
         Flag::ForeignCpu,
     );
     is(|around| around.hiccup_max_ns = 30_000_000, Flag::Hiccup);
@@ -297,6 +297,41 @@ fn each_disturbance_is_seen_by_its_rule() {
     is(|around| around.major_faults = 1, Flag::Throttled);
     // What the network did is an outcome: it repeats nothing.
     assert!(disturbances(|around| around.network.listen_drops = 1).is_empty());
+}
+
+/// What a kernel of 250 Hz tells of a short trial that nobody disturbs: each tick charges whoever runs, in steps of 10 ms.
+#[test]
+fn ticks_alone_are_no_foreign_program() {
+    use rand::Rng;
+    let mut draw = sockrates_core::seed::stream(5, "ticks", 0);
+    let record: TrialRecord = load(2);
+    let mut flagged = 0;
+    for _ in 0..500 {
+        let mut record = record.clone();
+        let cpus = (0..2).map(|cpu| {
+            let ticks: u64 = (0..37).map(|_| u64::from(draw.random_bool(0.5))).sum();
+            let told = (ticks * 4_000_000 + draw.random_range(0..10_000_000)) / 10_000_000;
+            CpuTimes {
+                cpu,
+                busy_ns: told * 10_000_000,
+                ..CpuTimes::default()
+            }
+        });
+        let times = TaskTimes {
+            cpu_ns: 75_000_000,
+            queued_ns: 0,
+        };
+        let around = Surroundings {
+            wall_ns: 150_000_000,
+            cpus: cpus.collect(),
+            client: times,
+            server: Some(times),
+            ..Surroundings::default()
+        };
+        record.measurement.as_mut().unwrap().surroundings = Some(around);
+        flagged += u32::from(!verdict::disturbances(&record).is_empty());
+    }
+    assert!(flagged < 10, "{flagged} of 500");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::agenda::Span;
 use crate::environment::manual::Manual;
 use crate::recorder::{Course, Scope, exchange_metrics};
 use crate::transport::{Reply, Request};
+use crate::watch::Tick;
 use crate::worker::crew_of_one;
 
 const MS: u64 = 1_000_000;
@@ -147,7 +148,7 @@ fn play_from(
         counts_wire: false,
         timeout_ns: 300 * MS,
         is_foreign: false,
-        tick: Notify::new(),
+        tick: Tick::default(),
     });
     let slot = Slot::<Manual, Scripted, Scene> {
         shared: Rc::clone(&shared),

@@ -13,7 +13,6 @@ use sockrates_core::lane::Lifecycle;
 use sockrates_core::record::{Metric, UpdateCounts};
 use sockrates_core::schedule::{Arrival, Load, arrivals};
 use sockrates_core::update::{self, Update};
-use tokio::sync::Notify;
 
 use super::{Connection, Shared, Slot};
 use crate::agenda::{Agenda, Span};
@@ -21,6 +20,7 @@ use crate::environment::Environment;
 use crate::environment::manual::Manual;
 use crate::recorder::{Course, Metrics, Recorder, Scope};
 use crate::transport::{Peer, Reply, Request, Transport};
+use crate::watch::Tick;
 use crate::worker::{WorkerOutcome, crew_of_one};
 use crate::workload::Exchanges;
 use crate::workload::updates::{Follower, Patience, Poller, topic_seed};
@@ -183,7 +183,7 @@ fn outcome_within(
         counts_wire: false,
         timeout_ns: LENGTH_NS,
         is_foreign: false,
-        tick: Notify::new(),
+        tick: Tick::default(),
     });
     let mut follower = Follower::new(0, 1, SEED, Rc::default());
     if let Some(since) = since {

@@ -73,7 +73,7 @@ fn serve(mut client: TcpStream, room: &Room) -> std::io::Result<()> {
                 return Ok(());
             }
             if target.is_empty() {
-                target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                target += line.split(' ').nth(1).unwrap_or_default();
             } else if let Some(value) = line.strip_prefix("Content-Length: ") {
                 length = value.trim().parse().unwrap();
             } else if line.starts_with("Connection: close") {

@@ -120,6 +120,33 @@ fn listeners_see_every_update_once() {
     }
 }
 
+/// What the instrument does on its own behalf is not charged to clients that do nothing: a worker wakes up once a
+/// second, however many of them there are.
+#[test]
+fn silent_clients_cost_nothing() {
+    const SECONDS: u64 = 3;
+    for (name, delivery) in [
+        ("http1-persistent", Delivery::Sse),
+        ("websocket-persistent", Delivery::Push),
+    ] {
+        let workload = Workload::Updates {
+            delivery,
+            events_per_second: 0.001,
+            arrivals: Arrivals::Periodic,
+            payload_bytes: 32,
+            topics: 1,
+            updates_per_connection: None,
+        };
+        let mut silent = spec(name, workload, LoadModel::Events {}, 50);
+        silent.cell.timing.window_ms = u32::try_from(SECONDS * 1000 - 100).unwrap();
+        let load = measured(silent);
+        assert_eq!(load.operations.issued, 0, "{name}");
+        // The window begins and ends, and the load does.
+        let waits = load.client.voluntary_switches;
+        assert!(waits <= SECONDS + 12, "{name}: woke up {waits} times");
+    }
+}
+
 #[test]
 fn a_listener_that_resumes_loses_nothing() {
     for (name, delivery) in [

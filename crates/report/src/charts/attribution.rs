@@ -37,9 +37,9 @@ struct Step<'a> {
 
 /// Draws one picture per closed load point whose four lanes were measured.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
-    let is_conclusive = crate::judgement::of(view).is_conclusive;
-    let comparisons = crate::comparison::all(view, is_conclusive);
-    let all = attribution::all(view, &comparisons, is_conclusive);
+    let judgement = crate::judgement::of(view);
+    let comparisons = crate::comparison::all(view, &judgement);
+    let all = attribution::all(view, &comparisons, judgement.is_conclusive);
     view.load_points()
         .iter()
         .filter(|point| point.is_closed() && point.is_plain_echo())

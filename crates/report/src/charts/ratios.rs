@@ -42,8 +42,8 @@ struct Row {
 
 /// Draws one panel for what the run is for, then one per load point, all on one scale.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
-    let is_conclusive = crate::judgement::of(view).is_conclusive;
-    let comparisons = crate::comparison::all(view, is_conclusive);
+    let judgement = crate::judgement::of(view);
+    let comparisons = crate::comparison::all(view, &judgement);
     let points = view.load_points();
     let panels: Vec<_> = primary(view, &points, &comparisons)
         .into_iter()
@@ -58,10 +58,12 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         return Vec::new();
     }
     let height = panels.iter().map(Panel::height).sum();
-    let caution = if is_conclusive {
+    let caution = if judgement.is_conclusive {
         ""
+    } else if judgement.is_comparable {
+        " · the run was disturbed: not all is judged"
     } else {
-        " · the run was disturbed: it concludes nothing"
+        " · the run concludes nothing"
     };
     let subtitle = format!(
         "ratios of two lanes' medians, paired within blocks · {}{caution}",

@@ -7,7 +7,7 @@ use super::style::{self, Marker};
 use super::{Picture, network, origin};
 use crate::metrics;
 use crate::text;
-use crate::view::{CellView, LoadPoint, Trial, View};
+use crate::view::{CellView, LoadPoint, View};
 
 const ROW: f64 = 26.0;
 const BAR: f64 = 14.0;
@@ -58,7 +58,10 @@ fn panel_height(point: &LoadPoint<'_>) -> f64 {
 }
 
 fn rates(cell: &CellView<'_>) -> Vec<f64> {
-    cell.valid.iter().filter_map(Trial::throughput).collect()
+    cell.valid
+        .iter()
+        .filter_map(|trial| metrics::of_trial(trial, metrics::THROUGHPUT))
+        .collect()
 }
 
 fn panel(scene: &mut Scene, point: &LoadPoint<'_>, top: f64, most: f64) {

@@ -11,7 +11,6 @@ use crate::{comparison, metrics};
 /// Makes a finding of each comparison, each pair of lanes with all its numbers side by side.
 pub(super) fn of(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
     let all = &summary.comparisons;
-    let conclusive = summary.judgement.is_conclusive;
     let mut pairs: Vec<(&str, &str)> = Vec::new();
     for found in all {
         let pair = (found.cell.as_str(), found.reference.as_str());
@@ -42,7 +41,7 @@ pub(super) fn of(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -
                 (cell, reference),
                 &name,
                 found,
-                conclusive,
+                summary.judgement.concludes(&name),
             );
             findings.extend(made.map(|made| Finding { is_leading, ..made }));
         }
@@ -104,7 +103,8 @@ fn reason(found: Option<&Comparison>, conclusive: bool) -> Option<Reason> {
         None => Some(Reason::FewOperations),
         Some(found) if found.is_bounded => Some(Reason::OnlyBounds),
         Some(found) if found.ratio.is_none() => Some(Reason::FewBlocks),
-        Some(_) => (!conclusive).then_some(Reason::Unjudged),
+        // Without a bound it is one of the numbers that something harmed.
+        Some(found) => (!conclusive || found.bound.is_none()).then_some(Reason::Unjudged),
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod words;
 
 use sockrates_core::finding::{Finding, Scope, TwoModes};
 use sockrates_core::plan::Target;
-use sockrates_core::summary::Summary;
+use sockrates_core::summary::{Judgement, Summary};
 
 use crate::completeness;
 use crate::text;
@@ -79,23 +79,40 @@ pub(crate) fn judgement(summary: &Summary) -> Vec<String> {
     let judged = &summary.judgement;
     let has_data = summary.cells.iter().any(|cell| cell.trials.valid > 0);
     let lacks = completeness::clauses(&summary.completeness);
-    let since = if lacks.is_empty() {
-        String::new()
-    } else {
-        format!(", since the run is not whole ({})", lacks.join("; "))
-    };
-    let head = (has_data && !judged.is_conclusive).then(|| {
-        format!(
-            "Inconclusive{since}: nothing is to be concluded from the times of this run; what was \
-             counted stands."
-        )
-    });
+    let head = (has_data && !judged.is_conclusive).then(|| caution(judged, &lacks));
     let none = (!has_data)
         .then(|| "No trial of this run counts, so it says nothing about any lane.".to_owned());
     let is_new = |reason: &&String| !lacks.contains(reason);
     let reasons = judged.reasons.iter().filter(is_new);
     let reasons = reasons.map(|reason| text::sentence(reason));
     none.into_iter().chain(head).chain(reasons).collect()
+}
+
+/// Says of a run that is not conclusive why not, and what it is good for all the same.
+fn caution(judged: &Judgement, lacks: &[String]) -> String {
+    if !judged.is_comparable {
+        let since = if lacks.is_empty() {
+            String::new()
+        } else {
+            format!(", since the run is not whole ({})", lacks.join("; "))
+        };
+        return format!(
+            "Inconclusive{since}: nothing is to be concluded from the times of this run; what was \
+             counted stands."
+        );
+    }
+    let names = |holds: bool| -> Vec<_> {
+        let all = judged.families.iter();
+        all.filter(|found| found.holds == holds)
+            .map(|found| found.family.name().to_owned())
+            .collect()
+    };
+    let why = judged.reasons.first().map_or("", String::as_str);
+    format!(
+        "Inconclusive for {}, since {why}. What holds: {}.",
+        text::sentence_list(&names(false)),
+        text::sentence_list(&names(true))
+    )
 }
 
 /// Names the network between both ends.

@@ -16,7 +16,41 @@ pub(super) fn of(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -
     findings.extend(pollings(view, points, summary));
     findings.extend(growths(view, points, summary));
     findings.extend(levels(view, points, summary));
+    findings.extend(wake_up(view));
     findings
+}
+
+/// What the calibrations tell of waking a CPU: how much of a time may be the machine's and nobody's work.
+fn wake_up(view: &View<'_>) -> Option<Finding> {
+    let calibrations = view.dataset.manifest.calibrations.iter();
+    let found: Vec<_> = calibrations.filter_map(|one| one.wake_up).collect();
+    let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
+    let as_is: Vec<_> = found.iter().map(|one| one.as_is.p50_ns as f64).collect();
+    let awake: Option<Vec<_>> = found
+        .iter()
+        .map(|one| Some(one.awake?.p50_ns as f64))
+        .collect();
+    let scope = Scope {
+        scenario: "calibration".to_owned(),
+        load: "a thread on another CPU that was idle for 1 ms".to_owned(),
+        network: "none".to_owned(),
+        payload_bytes: 0,
+    };
+    let low = as_is.iter().copied().reduce(f64::min)?;
+    let high = as_is.iter().copied().reduce(f64::max)?;
+    let effect = Effect::WakeUp {
+        awake_ns: awake.map(|times| mean(&times)),
+    };
+    Some(Finding {
+        estimate: Some(Estimate {
+            value: mean(&as_is),
+            low,
+            high,
+        }),
+        unit: Some(Unit::Ns),
+        estimator: Estimator::Calibrations,
+        ..plain(effect, scope, Vec::new())
+    })
 }
 
 /// A finding without anything but its effect and where it was made.
@@ -74,7 +108,7 @@ fn break_evens(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> 
 }
 
 fn pollings(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
-    let conclusive = summary.judgement.is_conclusive;
+    let conclusive = summary.judgement.concludes(metrics::CLIENT_SECOND_CPU);
     let all = summary.polling_break_evens.iter().filter_map(|found| {
         let point = point_of(points, &found.poll)?;
         let is_told = conclusive && !found.is_extrapolated;
@@ -111,11 +145,12 @@ fn pollings(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec
 }
 
 fn growths(view: &View<'_>, points: &[LoadPoint<'_>], summary: &Summary) -> Vec<Finding> {
-    let conclusive = summary.judgement.is_conclusive;
     let all = summary.room_fits.iter().filter_map(|found| {
         let is_it = |point: &&LoadPoint<'_>| point.cell().scenario == found.scenario;
         let slope = found.per_member_ns;
-        let verdict = if conclusive && (slope.low > 0.0 || slope.high < 0.0) {
+        let verdict = if summary.judgement.concludes(&found.metric)
+            && (slope.low > 0.0 || slope.high < 0.0)
+        {
             Verdict::Different
         } else {
             Verdict::Inconclusive

@@ -255,6 +255,7 @@ fn subject(finding: &Finding) -> String {
                 text::line(push)
             )
         }
+        Effect::WakeUp { .. } => "waking it".to_owned(),
         Effect::Freshness { within_ms, .. } => {
             format!(
                 "to see news within {}",
@@ -316,6 +317,7 @@ fn clause(finding: &Finding) -> String {
             ),
             _ => "what a further member adds".to_owned(),
         },
+        Effect::WakeUp { awake_ns } => wake_up(finding, *awake_ns),
         Effect::Level { metric, .. } => {
             let value = finding.estimate.map_or_else(
                 || "has too few operations".to_owned(),
@@ -327,6 +329,21 @@ fn clause(finding: &Finding) -> String {
             format!("{} {value}", metric_text(metric))
         }
     }
+}
+
+fn wake_up(finding: &Finding, awake_ns: Option<f64>) -> String {
+    let as_is = finding.estimate.map_or_else(
+        || text::NONE.to_owned(),
+        |found| {
+            let range = text::number_range(found.low, found.high, finding.unit);
+            format!("{} [{range}]", units::time(found.value))
+        },
+    );
+    let awake = match awake_ns {
+        Some(ns) => format!("{} when it was kept awake", units::time(ns)),
+        None => "idle priority was refused, so that no CPU could be kept awake".to_owned(),
+    };
+    format!("took {as_is} as it is, {awake}; times of cells measured as is hold such wake-ups")
 }
 
 fn polling(finding: &Finding, events_per_second: f64, is_extrapolated: bool) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sockrates_core::plan::{Plan, TrialSpec};
 use sockrates_core::record::{HandshakeWire, Metric, TrialRecord, Wire};
-use sockrates_core::surroundings::{CpuTimes, Surroundings};
+use sockrates_core::surroundings::Surroundings;
 use sockrates_report::Dataset;
 use sockrates_report::gate::{Check, CheckError, Outcome, check};
 
@@ -246,10 +246,7 @@ fn a_disturbed_run_is_inconclusive_and_never_red() {
     for record in &mut slow.records {
         let around = Surroundings {
             wall_ns: 1_000_000,
-            cpus: vec![CpuTimes {
-                steal_ns: 500_000,
-                ..CpuTimes::default()
-            }],
+            clock_steps_back: 1,
             ..Surroundings::default()
         };
         record.measurement.as_mut().unwrap().surroundings = Some(around);

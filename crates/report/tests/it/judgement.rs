@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sockrates_core::plan::{Plan, TrialSpec};
 use sockrates_core::record::{Metric, TrialRecord};
 use sockrates_core::summary::{Comparison, Crossing, Summary, Verdict};
-use sockrates_core::surroundings::{CpuTimes, Surroundings};
+use sockrates_core::surroundings::{CpuTimes, Surroundings, TaskTimes};
+use sockrates_core::validity::Family;
 use sockrates_report::{Dataset, summarize, terminal};
 
 use crate::synthetic::{constant, dataset, planned_echo, record};
@@ -171,9 +172,14 @@ fn stolen(mut record: TrialRecord) -> TrialRecord {
     let around = Surroundings {
         wall_ns: 1_000_000_000,
         cpus: vec![CpuTimes {
+            busy_ns: 900_000_000,
             steal_ns: 100_000_000,
             ..CpuTimes::default()
         }],
+        client: TaskTimes {
+            cpu_ns: 800_000_000,
+            queued_ns: 0,
+        },
         ..Surroundings::default()
     };
     record.measurement.as_mut().unwrap().surroundings = Some(around);
@@ -181,7 +187,7 @@ fn stolen(mut record: TrialRecord) -> TrialRecord {
 }
 
 #[test]
-fn a_disturbed_trial_is_left_out_and_said() {
+fn a_disturbed_trial_loses_what_the_disturbance_harmed_and_nothing_else() {
     let dataset = dataset(plan(12), |spec| {
         if spec.index == 3 {
             stolen(known(spec))
@@ -190,15 +196,30 @@ fn a_disturbed_trial_is_left_out_and_said() {
         }
     });
     let summary = summarize(&dataset);
-    assert!(summary.judgement.is_conclusive);
-    assert_eq!(summary.judgement.disturbed_trials, 1);
-    assert!(summary.judgement.reasons[0].contains("1 of 72 trial was disturbed"));
+    let judgement = &summary.judgement;
+    assert!(judgement.is_conclusive);
+    assert_eq!(judgement.disturbed_trials, 1);
+    assert!(
+        judgement.reasons[0].contains("throughput withheld in 1 of 72 trials (the hypervisor"),
+        "{judgement:?}"
+    );
     let disturbed = summary
         .cells
         .iter()
         .find(|cell| cell.trials.disturbed == 1)
         .unwrap();
-    assert_eq!((disturbed.trials.valid, disturbed.trials.total), (11, 12));
+    assert_eq!((disturbed.trials.valid, disturbed.trials.total), (12, 12));
+    let withheld = |name: &str| disturbed.metrics[name].withheld;
+    assert_eq!(
+        (withheld("throughput"), withheld("service_time_p50")),
+        (1, 0)
+    );
+    let rates = summary.comparisons.iter().filter(|found| {
+        found.metric == "throughput" && [&found.cell, &found.reference].contains(&&disturbed.id)
+    });
+    for found in rates {
+        assert_eq!(found.blocks, 11);
+    }
 }
 
 #[test]
@@ -223,7 +244,7 @@ fn a_repeated_trial_counts_once_by_its_last_attempt() {
 }
 
 #[test]
-fn a_run_on_a_disturbed_machine_concludes_nothing() {
+fn a_machine_of_which_a_tenth_is_taken_keeps_counts_cpu_time_and_medians() {
     let dataset = dataset(plan(12), |spec| {
         if spec.block < 4 {
             stolen(known(spec))
@@ -232,12 +253,73 @@ fn a_run_on_a_disturbed_machine_concludes_nothing() {
         }
     });
     let summary = summarize(&dataset);
-    assert!(!summary.judgement.is_conclusive);
-    assert!(summary.judgement.reasons[0].contains("24 of 72 trials were disturbed"));
-    let is_open = |found: &Comparison| found.verdict == Verdict::Inconclusive;
-    assert!(summary.comparisons.iter().all(is_open));
+    let judgement = &summary.judgement;
+    assert!(judgement.is_conclusive, "{judgement:?}");
+    for family in Family::ALL {
+        assert_eq!(
+            judgement.holds(family),
+            family != Family::Rates,
+            "{family:?}"
+        );
+    }
+    assert!(judgement.reasons[0].contains("24 of 72 trials (the hypervisor"));
+    let rates = summary
+        .comparisons
+        .iter()
+        .filter(|found| found.metric == "throughput");
+    for found in rates {
+        assert_eq!(found.verdict, Verdict::Inconclusive, "{found:?}");
+    }
+    let found = find(&summary, "http1-per-request", "http1-persistent");
+    assert!((found.ratio.unwrap().value - 2.0).abs() < 0.01);
+    assert_eq!(found.verdict, Verdict::Different);
     let text = terminal(&dataset, &summary);
-    assert!(text.contains("Inconclusive: nothing is to be concluded"));
+    assert!(!text.contains("nothing is to be concluded"), "{text}");
+}
+
+/// A machine so busy that each operation may have been interrupted.
+fn swamped(mut record: TrialRecord) -> TrialRecord {
+    let busy = |cpu_ns| TaskTimes {
+        cpu_ns,
+        queued_ns: 600_000_000,
+    };
+    let around = Surroundings {
+        wall_ns: 1_000_000_000,
+        cpus: vec![CpuTimes {
+            busy_ns: 1_000_000_000,
+            ..CpuTimes::default()
+        }],
+        client: busy(100_000_000),
+        server: Some(busy(100_000_000)),
+        ..Surroundings::default()
+    };
+    let measurement = record.measurement.as_mut().unwrap();
+    measurement.surroundings = Some(around);
+    // Every fourth operation took ten times as long.
+    for times in measurement.histograms.values_mut() {
+        let usual_ns = times.max_ns().unwrap();
+        let count = times.count();
+        *times = constant(usual_ns, count - count / 4);
+        times.merge(&constant(usual_ns / 4, count / 4));
+    }
+    record
+}
+
+#[test]
+fn a_swamped_machine_keeps_its_counts_and_says_so() {
+    let dataset = dataset(plan(12), |spec| swamped(known(spec)));
+    let summary = summarize(&dataset);
+    let judgement = &summary.judgement;
+    assert!(!judgement.is_conclusive, "{judgement:?}");
+    assert!(judgement.holds(Family::Counts) && !judgement.holds(Family::CpuTime));
+    assert!(!judgement.holds(Family::Medians) && !judgement.holds(Family::Tails));
+    let text = terminal(&dataset, &summary);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!text.contains("nothing is to be concluded"), "{text}");
+    assert!(
+        text.contains("Inconclusive for ") && text.contains("What holds: counts"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -251,9 +333,11 @@ fn a_disturbance_that_one_lane_brings_itself_is_no_accident() {
         }
     });
     let judgement = summarize(&dataset).judgement;
-    assert!(!judgement.is_conclusive);
+    assert!(!judgement.holds(Family::Rates) && judgement.holds(Family::Medians));
     assert!(
-        judgement.reasons[0].contains("websocket-persistent was disturbed in 10 of 12"),
+        judgement.reasons.iter().any(|reason| {
+            reason.contains("throughput of lane websocket-persistent withheld in 10 of 12")
+        }),
         "{judgement:?}"
     );
 }
