@@ -101,11 +101,13 @@ fn entries(kind: Kind) -> Vec<Entry> {
                 ),
                 (
                     "fanout",
-                    "chat: send to a room, and get a copy of what its members send",
+                    "chat: send to a room, and get a copy of what its members send; over HTTP by posts, and one of the \
+                     deliveries below",
                 ),
                 (
                     "duplex",
-                    "play: send inputs, and get the game's snapshots at each tick",
+                    "play: send inputs, and get the game's snapshots at each tick; over HTTP by posts, and one of the \
+                     deliveries below",
                 ),
             ];
             all.map(|(name, summary)| entry((name.to_owned(), summary.to_owned())))

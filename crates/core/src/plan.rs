@@ -13,7 +13,7 @@ use crate::lane::Lane;
 use crate::order;
 use crate::payload::PayloadKind;
 use crate::record::Metric;
-use crate::scenario::{Scenario, Timing, Wait, Workload};
+use crate::scenario::{Delivery, Scenario, Timing, Wait, Workload};
 use crate::schedule::{self, Arrival, Load};
 
 /// What is measured as one point: scenario x lane x load point.
@@ -291,7 +291,8 @@ impl Cell {
     /// Returns how long one trial of this cell takes when nothing goes wrong.
     pub fn planned_seconds(&self) -> f64 {
         let mut load = f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3;
-        if self.workload.listens() {
+        let is_game = matches!(self.workload, Workload::Duplex { .. });
+        if self.workload.listens() || is_game && !self.draws_twice() {
             // Whoever listens does not know that nothing more will come.
             load += f64::from(self.timing.drain_ms) / 1e3;
         }
@@ -360,6 +361,21 @@ impl Cell {
         all
     }
 
+    /// Draws when members of rooms ask for what is new within `[0, length_ns)`; empty where they do not ask at intervals.
+    pub fn polls(&self, length_ns: u64, seed: u64, block: u32) -> Vec<Arrival> {
+        match self.workload {
+            Workload::Fanout {
+                delivery: Some(Delivery::ShortPoll),
+                poll_interval_ms: Some(interval_ms),
+                ..
+            } => {
+                let load = Load::Interval { interval_ms };
+                schedule::arrivals(&load, self.connections, length_ns, !seed, block)
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Draws as [`Self::arrivals`], in any order and keeping none; returns how many there are and how many are due before
     /// an instant.
     pub(crate) fn count_arrivals(
@@ -386,7 +402,8 @@ impl Cell {
     }
 
     fn draws_twice(&self) -> bool {
-        matches!(self.workload, Workload::Duplex { .. }) && self.lane.transport != "websocket"
+        matches!(self.workload, Workload::Duplex { .. })
+            && self.workload.delivery(&self.lane) == Some(Delivery::ShortPoll)
     }
 
     fn draw(&self, length_ns: u64, seed: u64, block: u32, take: &mut impl FnMut(Arrival)) {
@@ -416,7 +433,8 @@ impl Cell {
 
     /// Returns how many open files each of the two processes needs.
     pub fn descriptors_needed(&self) -> u64 {
-        u64::from(self.connections) + SPARE_DESCRIPTORS
+        let each = 1 + u64::from(self.workload.speaks_apart(&self.lane));
+        u64::from(self.connections) * each + SPARE_DESCRIPTORS
     }
 }
 
@@ -488,7 +506,26 @@ fn cells_of(scenario: &Scenario, names_delivery: bool) -> Vec<Cell> {
         (Workload::Updates { delivery, .. }, Load::Interval { interval_ms }) => {
             format!(".{}-{interval_ms}ms", delivery.name())
         }
-        (Workload::Updates { delivery, .. }, _) => format!(".{}", delivery.name()),
+        (
+            Workload::Fanout {
+                delivery: Some(delivery),
+                poll_interval_ms: Some(interval_ms),
+                ..
+            },
+            _,
+        ) => format!(".{}-{interval_ms}ms", delivery.name()),
+        (
+            Workload::Updates { delivery, .. }
+            | Workload::Fanout {
+                delivery: Some(delivery),
+                ..
+            }
+            | Workload::Duplex {
+                delivery: Some(delivery),
+                ..
+            },
+            _,
+        ) => format!(".{}", delivery.name()),
         _ => String::new(),
     };
     let state = |cpu_idle: CpuIdle, is_named| {
@@ -781,6 +818,7 @@ mod tests {
                 ticks_per_second: 20.0,
                 snapshot_bytes: 40,
                 input_bytes: 10,
+                delivery: None,
             },
             load: Load::PerClient {
                 rate_per_second: 20.0,

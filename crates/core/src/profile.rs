@@ -101,8 +101,16 @@ const SCENARIOS: &[(&str, &str)] = &[
         include_str!("../scenarios/chat-groups.toml"),
     ),
     (
+        "chat-post.toml",
+        include_str!("../scenarios/chat-post.toml"),
+    ),
+    (
         "chat-rooms.toml",
         include_str!("../scenarios/chat-rooms.toml"),
+    ),
+    (
+        "game-post.toml",
+        include_str!("../scenarios/game-post.toml"),
     ),
     ("game-20.toml", include_str!("../scenarios/game-20.toml")),
     ("game-60.toml", include_str!("../scenarios/game-60.toml")),
@@ -232,6 +240,39 @@ mod tests {
             "{}",
             planned_seconds("full")
         );
+    }
+
+    #[test]
+    fn chats_and_games_are_measured_by_every_way_per_request_and_kept() {
+        let all = profiles();
+        let ids = |name: &str, scenario: &str| {
+            let profile = all.iter().find(|profile| profile.name == name).unwrap();
+            let scenarios = profile.resolve(&scenarios()).unwrap();
+            let plan = Plan::new(name, &scenarios, 1, 1);
+            let cells = plan.cells.into_iter();
+            let own = cells.filter_map(|cell| {
+                let (of, rest) = cell.id.split_once('.')?;
+                (of == scenario).then(|| rest.to_owned())
+            });
+            own.collect::<Vec<_>>()
+        };
+        let every = |polls: &str, connections: u32| {
+            let http = ["sse", "long-poll", polls].into_iter().flat_map(|way| {
+                ["http1-per-request", "http1-persistent"].map(|lane| format!("{lane}.{way}"))
+            });
+            let push = "websocket-persistent.push".to_owned();
+            let ways = std::iter::once(push).chain(http);
+            ways.map(|way| format!("{way}.c{connections}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids("chat", "chat-groups"), every("short-poll-1000ms", 1000));
+        for (scenario, players) in [("game-20", 200), ("game-60", 22), ("game-128", 10)] {
+            assert_eq!(ids("game", scenario), every("short-poll", players));
+        }
+        for scenario in ["chat-post", "game-post"] {
+            let small = ids("standard", scenario);
+            assert!(small[1].starts_with("http1-persistent.sse"), "{small:?}");
+        }
     }
 
     #[test]

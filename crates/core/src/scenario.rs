@@ -11,8 +11,8 @@ use crate::publishing::Arrivals;
 use crate::schedule::Load;
 
 mod check;
+mod ways;
 
-use check::MAX_MS;
 pub(crate) use check::is_slug;
 pub use check::{MAX_PAYLOAD_BYTES, ScenarioError};
 
@@ -60,7 +60,8 @@ pub struct Scenario {
     /// Measured in the first so many blocks of a run only, as what is counted needs no more; absent, in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<u32>,
-    /// The ways of learning of the same events, side by side: each replaces delivery, load and lanes.
+    /// The ways of learning of the same events, messages or ticks, side by side: each replaces delivery and lanes, and the
+    /// load of `updates`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deliveries: Vec<Way>,
     /// What the clients do.
@@ -73,7 +74,7 @@ pub struct Scenario {
 pub struct Way {
     /// How a client learns of them.
     pub delivery: Delivery,
-    /// The intervals at which it asks, for short polling: one cell each.
+    /// The intervals at which it asks, for short polling: one cell each. Players ask once a tick.
     #[serde(default)]
     pub intervals_ms: Vec<u64>,
     /// The lanes that do.
@@ -121,6 +122,13 @@ pub enum Workload {
         room_members: Option<u32>,
         /// The length of a message's payload.
         payload_bytes: u32,
+        /// How a member learns of what others say; over HTTP, what it says goes up by a request of its own. Absent,
+        /// both go over one WebSocket.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Delivery>,
+        /// How often a member asks, for short polling.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        poll_interval_ms: Option<u64>,
     },
     /// A game: each player sends inputs, and gets a snapshot at each tick of the server.
     Duplex {
@@ -130,6 +138,10 @@ pub enum Workload {
         snapshot_bytes: u32,
         /// The length of an input's payload.
         input_bytes: u32,
+        /// How a player is shown ticks; over HTTP, inputs go up by requests of their own. Absent, by push over a
+        /// WebSocket, and over HTTP by short polls, in turn with inputs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivery: Option<Delivery>,
     },
     /// A request or message of one's own, to a server of one's own.
     Custom(Box<Custom>),
@@ -198,6 +210,30 @@ impl Workload {
             Self::Fanout { .. } => true,
             Self::Custom(custom) => custom.listens(),
             Self::Echo { .. } | Self::Duplex { .. } => false,
+        }
+    }
+
+    /// Returns how clients over a lane learn of what they did not do themselves; `None` where there is no such thing.
+    pub fn delivery(&self, lane: &Lane) -> Option<Delivery> {
+        let is_socket = lane.transport == "websocket";
+        match self {
+            Self::Updates { delivery, .. } => Some(*delivery),
+            Self::Fanout { delivery, .. } => Some(delivery.unwrap_or(Delivery::Push)),
+            Self::Duplex { delivery, .. } if is_socket => Some(delivery.unwrap_or(Delivery::Push)),
+            Self::Duplex { delivery, .. } => Some(delivery.unwrap_or(Delivery::ShortPoll)),
+            Self::Echo { .. } | Self::Custom(_) => None,
+        }
+    }
+
+    /// Says whether clients over a lane have two connections: one on which they learn of what others do, and one for what
+    /// they do themselves.
+    pub fn speaks_apart(&self, lane: &Lane) -> bool {
+        match (self, self.delivery(lane)) {
+            (Self::Fanout { .. }, Some(delivery)) => delivery != Delivery::Push,
+            (Self::Duplex { .. }, Some(delivery)) => {
+                matches!(delivery, Delivery::Sse | Delivery::LongPoll)
+            }
+            _ => false,
         }
     }
 
@@ -325,43 +361,6 @@ impl Scenario {
             _ => &self.cpu_idle,
         }
     }
-
-    /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just
-    /// itself where there are none.
-    pub(crate) fn variants(&self) -> Vec<Self> {
-        if self.deliveries.is_empty() {
-            return vec![self.clone()];
-        }
-        let variant = |way: &Way, load: Load| {
-            let mut variant = Self {
-                lanes: way.lanes.clone(),
-                load,
-                deliveries: Vec::new(),
-                ..self.clone()
-            };
-            if let Workload::Updates { delivery, .. } = &mut variant.workload {
-                *delivery = way.delivery;
-            }
-            if let Load::Interval { interval_ms } = variant.load {
-                // The first poll brings nothing: from then on each brings the news of a whole interval.
-                let interval_ms = u32::try_from(interval_ms).unwrap_or(MAX_MS);
-                variant.timing.warm_up_ms = variant.timing.warm_up_ms.max(interval_ms);
-            }
-            variant
-        };
-        let variants = self.deliveries.iter().flat_map(|way| match way.delivery {
-            Delivery::ShortPoll => way
-                .intervals_ms
-                .iter()
-                .map(|interval_ms| {
-                    let interval_ms = *interval_ms;
-                    variant(way, Load::Interval { interval_ms })
-                })
-                .collect(),
-            _ => vec![variant(way, Load::Events {})],
-        });
-        variants.collect()
-    }
 }
 
 #[cfg(test)]
@@ -392,52 +391,6 @@ mod tests {
             (scenario.wait, scenario.timing),
             (Wait::Blocking, Timing::default())
         );
-    }
-
-    #[test]
-    fn each_way_and_interval_is_a_variant_with_a_warm_up_that_covers_it() {
-        let text = r#"
-            name = "news"
-            question = "Does it split?"
-            analysis = "It should."
-            connections = [2]
-            workload = { kind = "updates", events_per_second = 1.0, payload_bytes = 8 }
-            timing = { warm_up_ms = 200 }
-            [[deliveries]]
-            delivery = "short-poll"
-            intervals_ms = [100, 3000]
-            lanes = ["http1-persistent"]
-            [[deliveries]]
-            delivery = "push"
-            lanes = ["websocket-persistent"]
-        "#;
-        let scenario = Scenario::parse(text).unwrap();
-        let variants = scenario.variants();
-        let warm_ups: Vec<_> = variants
-            .iter()
-            .map(|one| (one.load.model(), one.timing.warm_up_ms))
-            .collect();
-        assert_eq!(
-            warm_ups,
-            [("interval", 200), ("interval", 3000), ("events", 200)]
-        );
-        let wrong = |from: &str, to: &str| {
-            let error = Scenario::parse(&text.replacen(from, to, 1)).unwrap_err();
-            error.to_string()
-        };
-        assert!(wrong("[100, 3000]", "[]").contains("`deliveries.intervals_ms`"));
-        assert!(wrong("[100, 3000]", "[0]").contains("`load.interval_ms`"));
-        let same_lane =
-            "\"short-poll\"\nintervals_ms = [50, 3000]\nlanes = [\"http1-persistent\"]\n#";
-        assert!(wrong("\"push\"\n            lanes =", same_lane).contains("twice"));
-        let other_lane =
-            "\"short-poll\"\nintervals_ms = [3000]\nlanes = [\"http1-per-request\"]\n#";
-        let split = text.replacen("\"push\"\n            lanes =", other_lane, 1);
-        assert_eq!(Scenario::parse(&split).unwrap().variants().len(), 3);
-        let fanout = wrong("\"updates\", events_per_second = 1.0", "\"fanout\"");
-        assert!(fanout.contains("`deliveries`"));
-        let lanes = wrong("connections", "lanes = [\"http1-persistent\"]\nconnections");
-        assert!(lanes.contains("`lanes`"));
     }
 
     #[test]

@@ -26,6 +26,16 @@ pub const UPDATES_TOPICS: &str = "/updates/topics/";
 pub const WS_UPDATES: &str = "/ws/updates";
 /// WebSocket `/ws/room/NAME`: whatever a member sends goes to all members.
 pub const WS_ROOM: &str = "/ws/room/";
+/// `PUT /chat/rooms/NAME`: makes a room that stays when its last member leaves.
+pub const CHAT_ROOMS: &str = "/chat/rooms/";
+/// `POST ?room=R&member=M`: says something to all members.
+pub const CHAT_SAY: &str = "/chat/say";
+/// `GET ?room=R&member=M&since=SEQ`: the messages after SEQ, or 204 when there is none; whoever asks is a member.
+pub const CHAT_POLL: &str = "/chat/poll";
+/// `GET ?room=R&member=M&since=SEQ&timeout_ms=N`: the same, as soon as there is one.
+pub const CHAT_LONG_POLL: &str = "/chat/long-poll";
+/// `GET ?room=R&member=M&since=SEQ`: the messages after SEQ as server-sent events, and every further one.
+pub const CHAT_STREAM: &str = "/chat/stream";
 /// WebSocket, `?game=G&player=P`: takes inputs and sends a snapshot at every tick.
 pub const WS_DUPLEX: &str = "/ws/duplex";
 /// `PUT /duplex/games/G?…`: makes the game G, or replaces it; the query is a [`crate::publishing::GameSpec`].
@@ -34,7 +44,11 @@ pub const DUPLEX_GAMES: &str = "/duplex/games/";
 pub const DUPLEX_INPUT: &str = "/duplex/input";
 /// `GET ?game=G&player=P&since=TICK`: the latest snapshot, or 204 when it is not later than TICK.
 pub const DUPLEX_SNAPSHOT: &str = "/duplex/snapshot";
-/// A reply's header: the sequence of the latest update.
+/// `GET ?game=G&player=P&since=TICK&timeout_ms=N`: the latest snapshot, as soon as it is later than TICK.
+pub const DUPLEX_LONG_POLL: &str = "/duplex/long-poll";
+/// `GET ?game=G&player=P`: a snapshot at every tick, as server-sent events.
+pub const DUPLEX_STREAM: &str = "/duplex/stream";
+/// A reply's header: the sequence of the latest update or message.
 pub const HEAD_HEADER: &str = "x-sockrates-head";
 /// The header of a 410: the oldest sequence that can still be had.
 pub const OLDEST_HEADER: &str = "x-sockrates-oldest";

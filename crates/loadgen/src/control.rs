@@ -1,4 +1,4 @@
-//! What a trial asks of the server around the load: topics and games before it, and afterwards what there was to know.
+//! What a trial asks of the server around the load: topics, rooms and games before it, and afterwards what there was to know.
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::lane::Lifecycle;
@@ -16,8 +16,8 @@ use crate::preflight::harmless;
 use crate::recorder::Recorder;
 use crate::transport::http1::Http1;
 use crate::transport::{Peer, Reply, Request, Transport};
-use crate::workload::game;
 use crate::workload::updates::{topic_name, topic_seed};
+use crate::workload::{chat, game};
 
 /// A connection for questions that are no part of the load.
 pub(crate) struct Control {
@@ -124,7 +124,17 @@ impl Control {
     /// Has the server publish what the workload needs.
     pub(crate) fn prepare(&mut self, spec: &TrialSpec) -> Result<(), Unmet> {
         match spec.cell.workload {
-            Workload::Echo { .. } | Workload::Fanout { .. } | Workload::Custom(_) => Ok(()),
+            Workload::Echo { .. } | Workload::Custom(_) => Ok(()),
+            // Who opens a WebSocket makes a room.
+            Workload::Fanout { .. } if !spec.cell.workload.speaks_apart(&spec.cell.lane) => Ok(()),
+            Workload::Fanout { .. } => {
+                let connections = spec.cell.connections;
+                let members = spec.cell.workload.room_members(connections);
+                (0..connections / members.unwrap_or(connections)).try_for_each(|room| {
+                    let (path, name) = (target::CHAT_ROOMS, chat::room_name(room));
+                    self.put(&format!("{path}{name}"))
+                })
+            }
             Workload::Updates {
                 events_per_second,
                 arrivals,

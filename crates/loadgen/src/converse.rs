@@ -17,11 +17,12 @@ use crate::agenda::{Due, Issued};
 use crate::alarm::Alarm;
 use crate::drive::Shared;
 use crate::environment::{Environment, Real};
+use crate::post::Places;
 use crate::recorder::{Course, Metrics, Recorder};
 use crate::transport::websocket::listen::{self, Ear, Mouth};
 use crate::worker::{Crew, Part, WorkerPlan};
 
-/// One client: what it makes of what it hears, and what it says.
+/// One client: what it makes of what it hears, and what it says, over a WebSocket or over HTTP.
 pub(crate) trait Voice {
     /// The times it has, besides the schedule's lag.
     const TIMES: &'static [Metric];
@@ -41,6 +42,24 @@ pub(crate) trait Voice {
 
     /// Writes what it says when an operation is due; returns the message's number.
     fn say(&mut self, due: Due, recorder: &mut Recorder, message: &mut Vec<u8>) -> u64;
+
+    /// Returns where it speaks and listens over HTTP.
+    fn places(&self) -> Places;
+
+    /// Takes apart what polls and streams bring: its number, and what is heard; `None` when it is no such thing.
+    fn cut(line: &[u8]) -> Option<(u64, &[u8])>;
+
+    /// Learns that the request with what it said was not answered as it should be.
+    fn refused(
+        &mut self,
+        number: u64,
+        intended_ns: u64,
+        kind: FailureKind,
+        recorder: &mut Recorder,
+    );
+
+    /// Learns that listening over HTTP failed at this instant.
+    fn troubled(&mut self, at_ns: u64, kind: FailureKind);
 
     /// Returns how many operations a message is.
     fn operations_per_message(&self) -> u64;
@@ -115,18 +134,29 @@ impl<V: Voice + 'static> Part for Conversing<V> {
     }
 
     fn settle(&mut self, recorder: &mut Recorder, waiting: &[u64], end_ns: u64) -> Option<Issued> {
-        let mut issued = Issued::default();
-        for voice in &self.voices {
-            voice.borrow_mut().settle(recorder, end_ns, &mut issued);
-        }
-        // What nobody said is as many operations as it would have been.
-        let each = self.voices.first()?.borrow().operations_per_message();
-        for intended_ns in waiting {
-            recorder.unfinished_many(each, *intended_ns, end_ns);
-            recorder.issue(each, *intended_ns, &mut issued);
-        }
-        Some(issued)
+        settle(&self.voices, recorder, waiting, end_ns)
     }
+}
+
+/// Closes the books of all clients when the load is over, and returns what they issued; `waiting` holds the instants of
+/// what nobody said.
+pub(crate) fn settle<V: Voice>(
+    voices: &[Rc<RefCell<V>>],
+    recorder: &mut Recorder,
+    waiting: &[u64],
+    end_ns: u64,
+) -> Option<Issued> {
+    let mut issued = Issued::default();
+    for voice in voices {
+        voice.borrow_mut().settle(recorder, end_ns, &mut issued);
+    }
+    // What nobody said is as many operations as it would have been.
+    let each = voices.first()?.borrow().operations_per_message();
+    for intended_ns in waiting {
+        recorder.unfinished_many(each, *intended_ns, end_ns);
+        recorder.issue(each, *intended_ns, &mut issued);
+    }
+    Some(issued)
 }
 
 /// What the two tasks of one client share.

@@ -7,6 +7,7 @@
 
 mod agenda;
 mod alarm;
+mod ask;
 pub mod calibrate;
 mod control;
 mod converse;
@@ -17,6 +18,7 @@ mod listen;
 pub mod live;
 mod meter;
 mod parts;
+mod post;
 pub mod preflight;
 mod receive;
 pub mod recorder;

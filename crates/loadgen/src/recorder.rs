@@ -252,6 +252,21 @@ impl Recorder {
         }
     }
 
+    /// Counts operations that began at this instant and failed.
+    pub(crate) fn failed_many(&mut self, count: u64, since_ns: u64, kind: FailureKind) {
+        if self.is_on(since_ns) {
+            self.tally(since_ns).failed[kind as usize] += count;
+        }
+    }
+
+    /// Counts a failure that belongs to no operation of its own, such as that of a poll: one of those that it may have
+    /// brought was not right. Where none was, they have all failed or are missing anyway.
+    pub(crate) fn spoiled_one(&mut self, at_ns: u64, kind: FailureKind) {
+        if self.tally(at_ns).verified > 0 {
+            self.spoiled(at_ns, kind);
+        }
+    }
+
     /// Records a duration that belongs to this instant.
     pub(crate) fn lasted(&mut self, metric: Metric, since_ns: u64, ns: u64) {
         if self.is_in_open_window(since_ns) {

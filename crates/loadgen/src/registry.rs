@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::converse::Conversing;
 use crate::parts::{Exchanging, Following};
+use crate::post::Posting;
 use crate::receive::Receiving;
 use crate::transport::http1::Http1;
 use crate::transport::http1_hyper::HyperHttp1;
@@ -38,7 +39,7 @@ pub struct Row {
     pub lifecycles: &'static [Lifecycle],
     /// The workloads it can carry, by name.
     pub workloads: &'static [&'static str],
-    /// The deliveries it can carry, where it carries updates.
+    /// The deliveries it can carry, where it carries updates, chats or games.
     pub deliveries: &'static [Delivery],
     /// Which of the server's ports it speaks to.
     pub port: Port,
@@ -72,7 +73,7 @@ pub const ROWS: &[Row] = &[
         transport: "http1",
         client: None,
         lifecycles: &Lifecycle::ALL,
-        workloads: &["echo", "updates", "duplex", "custom"],
+        workloads: &["echo", "updates", "fanout", "duplex", "custom"],
         deliveries: &[Delivery::ShortPoll, Delivery::LongPoll, Delivery::Sse],
         port: Port::Http,
         summary: "HTTP/1.1 with a lean client",
@@ -166,7 +167,15 @@ pub fn find(lane: &Lane, workload: &Workload) -> Result<&'static Row, LaneError>
     Err(LaneError::Workload {
         lane: lane.to_string(),
         workload: match workload {
-            Workload::Updates { delivery, .. } => delivery.name(),
+            Workload::Updates { delivery, .. }
+            | Workload::Fanout {
+                delivery: Some(delivery),
+                ..
+            }
+            | Workload::Duplex {
+                delivery: Some(delivery),
+                ..
+            } => delivery.name(),
             _ => workload.name(),
         },
         carries: carries.join(", "),
@@ -186,8 +195,11 @@ impl Row {
             Workload::Updates { delivery, .. } => {
                 self.deliveries.contains(delivery) && (is_kept || !workload.listens())
             }
-            Workload::Fanout { .. } => is_kept,
-            Workload::Duplex { .. } => is_kept || self.transport != "websocket",
+            Workload::Fanout { .. } | Workload::Duplex { .. } => {
+                let delivery = workload.delivery(&self.lane(lifecycle));
+                let is_carried = |delivery| self.deliveries.contains(&delivery);
+                delivery.is_some_and(is_carried) && (is_kept || self.transport != "websocket")
+            }
         };
         suits && self.workloads.contains(&workload.name())
     }
@@ -286,6 +298,14 @@ fn run_http1(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, WorkerEr
             updates_per_connection,
             ..
         } => follow::<Sse<TcpStream>>(plan, start, updates_per_connection),
+        Workload::Fanout {
+            delivery: Some(delivery),
+            ..
+        } => worker::run(plan, start, Posting::new(members(plan), delivery)),
+        Workload::Duplex {
+            delivery: Some(delivery @ (Delivery::Sse | Delivery::LongPoll)),
+            ..
+        } => worker::run(plan, start, Posting::new(players(plan), delivery)),
         _ => run::<Http1<TcpStream>>(plan, start),
     }
 }
@@ -298,13 +318,8 @@ fn run_websocket(plan: &WorkerPlan, start: &Start) -> Result<WorkerOutcome, Work
             updates_per_connection,
             ..
         } => follow::<WsUpdates<TcpStream>>(plan, start, updates_per_connection),
-        Workload::Fanout { payload_bytes, .. } => {
-            let members = plan.workload.room_members(plan.connections);
-            let members = members.expect("a fan-out has rooms");
-            let rooms = Rooms::new(members, payload_bytes, plan.seed, plan.connections);
-            let rooms = Rc::new(rooms);
-            let member = |slot: &u32| Member::new(Rc::clone(&rooms), *slot);
-            let voices = plan.slots.iter().map(member).collect();
+        Workload::Fanout { .. } => {
+            let voices = members(plan);
             worker::run(plan, start, Conversing::<Member>::new(voices, plan.seed))
         }
         Workload::Custom(ref custom) if custom.listens() => {
@@ -343,6 +358,18 @@ fn followers(plan: &WorkerPlan) -> Vec<Follower> {
     let expected = Rc::<RefCell<Expected>>::default();
     let follower = |slot: &u32| Follower::new(*slot, topics, plan.seed, Rc::clone(&expected));
     plan.slots.iter().map(follower).collect()
+}
+
+/// Makes the members of rooms of a worker's slots.
+fn members(plan: &WorkerPlan) -> Vec<Member> {
+    let Some(members) = plan.workload.room_members(plan.connections) else {
+        return Vec::new();
+    };
+    let payload_bytes = plan.workload.payload_bytes();
+    let rooms = Rooms::new(members, payload_bytes, plan.seed, plan.connections);
+    let rooms = Rc::new(rooms);
+    let member = |slot: &u32| Member::new(Rc::clone(&rooms), *slot);
+    plan.slots.iter().map(member).collect()
 }
 
 /// Makes the players of a worker's slots.

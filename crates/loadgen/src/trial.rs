@@ -240,6 +240,7 @@ fn deal(
     let ns = |ms: u32| u64::from(ms) * 1_000_000;
     let length_ns = ns(timing.warm_up_ms) + ns(timing.window_ms);
     let slots = cell.connections;
+    let polls = cell.polls(length_ns + ns(timing.drain_ms), spec.seed, spec.block);
     let mut arrivals = cell.arrivals(length_ns, spec.seed, spec.block);
     let allowed = spec.stop_after_operations.unwrap_or(u64::MAX);
     arrivals.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
@@ -274,6 +275,7 @@ fn deal(
         wait: cell.wait,
         slots: shares.slots_of(worker),
         arrivals: is_open.then(|| shares.arrivals_of(worker, &arrivals)),
+        polls: shares.arrivals_of(worker, &polls),
         allowed: share_of_count(allowed, worker, workers),
         warm_up_ns: ns(timing.warm_up_ms),
         window_ns: ns(timing.window_ms),

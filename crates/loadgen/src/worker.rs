@@ -55,6 +55,8 @@ pub(crate) struct WorkerPlan {
     pub(crate) slots: Vec<u32>,
     /// `None` in a closed loop; slots are numbered within the worker.
     pub(crate) arrivals: Option<Vec<Arrival>>,
+    /// When members of rooms ask for what is new, to the end of the drain; slots as above.
+    pub(crate) polls: Vec<Arrival>,
     /// What a closed loop may issue.
     pub(crate) allowed: u64,
     pub(crate) warm_up_ns: u64,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sockrates_core::document::Document;
 use sockrates_core::failure::FailureCounts;
 use sockrates_core::finding::TwoModes;
+use sockrates_core::plan::Cell;
 use sockrates_core::scenario::Workload;
 use sockrates_core::schedule::Load;
 use sockrates_core::summary::{CellSummary, LoadSummary, OperationCounts, Summary, TrialCounts};
@@ -13,7 +14,7 @@ use sockrates_core::verdict::{self, Flag};
 use crate::dataset::Dataset;
 use crate::metrics;
 use crate::text;
-use crate::view::{CellView, View};
+use crate::view::{CellView, View, interval_of};
 use crate::{
     attribution, break_even, comparison, completeness, counted, findings, judgement, polling, rooms,
 };
@@ -88,6 +89,12 @@ fn cell_summary(view: &CellView<'_>) -> CellSummary {
     }
 }
 
+/// Returns how members of rooms and players learn of what happens.
+fn way(cell: &Cell) -> Option<(&'static str, String)> {
+    let delivery = cell.workload.delivery(&cell.lane)?;
+    Some(("delivery", delivery.name().to_owned()))
+}
+
 fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
     let cell = view.cell;
     let client = cell.lane.client.as_deref().unwrap_or("lean");
@@ -117,16 +124,21 @@ fn factors(view: &CellView<'_>) -> BTreeMap<String, String> {
         Workload::Fanout { .. } => {
             let members = cell.workload.room_members(cell.connections).unwrap_or(0);
             factors.push(("room_members", members.to_string()));
+            factors.extend(way(cell));
         }
         Workload::Duplex {
             ticks_per_second, ..
-        } => factors.push(("ticks_per_second", ticks_per_second.to_string())),
+        } => {
+            factors.push(("ticks_per_second", ticks_per_second.to_string()));
+            factors.extend(way(cell));
+        }
         Workload::Custom(_) => factors.push(("exchange", text::exchange(cell))),
     }
-    match cell.load {
-        Load::Interval { interval_ms } => factors.push(("interval_ms", interval_ms.to_string())),
-        Load::Capacity { p99_ms } => factors.push(("p99_ms", p99_ms.to_string())),
-        _ => {}
+    if let Some(interval_ms) = interval_of(cell) {
+        factors.push(("interval_ms", interval_ms.to_string()));
+    }
+    if let Load::Capacity { p99_ms } = cell.load {
+        factors.push(("p99_ms", p99_ms.to_string()));
     }
     if let Some(operations) = cell.operations {
         factors.push(("operations", operations.to_string()));

@@ -23,7 +23,7 @@ pub(crate) const CPU: &str = "cpu_per_operation";
 /// The names of its parts. Loopback moves work between them.
 pub(crate) const SERVER_CPU: &str = "server_cpu_per_operation";
 pub(crate) const CLIENT_CPU: &str = "client_cpu_per_operation";
-/// The names of what a client costs that follows news, per second: CPU time of both ends, bytes on the network both ways
+/// The names of what a client costs that follows news, chats or plays, per second: CPU time of both ends, bytes on the network both ways
 /// with all heads, and requests.
 pub(crate) const CLIENT_SECOND_CPU: &str = "cpu_per_client_second";
 pub(crate) const CLIENT_SECOND_BYTES: &str = "bytes_per_client_second";
@@ -208,12 +208,12 @@ pub(crate) fn of_trial(trial: &Trial<'_>, name: &str) -> Option<f64> {
 }
 
 /// Returns what one client cost in one second of the window, or of the load in records that do not know the window's;
-/// `None` for workloads that do not bring news.
+/// `None` for workloads that bring nothing by themselves.
 fn per_client_second(trial: &Trial<'_>, name: &str) -> Option<f64> {
     let (measurement, cell) = (trial.measurement, &trial.record.spec.cell);
-    let updates = measurement.updates.as_ref()?;
+    let updates = measurement.updates.as_ref();
     let of_window = measurement.window_cost.as_ref();
-    let cost = of_window.or(measurement.cost.as_ref())?;
+    let cost = of_window.or(measurement.cost.as_ref().filter(|_| updates.is_some()))?;
     let client_seconds = f64::from(cell.connections) * cost.wall_ns as f64 / 1e9;
     let client_cpu_ns = cost.client_cpu_ns.unwrap_or(measurement.client.cpu_ns());
     let total = match name {
@@ -222,10 +222,12 @@ fn per_client_second(trial: &Trial<'_>, name: &str) -> Option<f64> {
         }
         CLIENT_SECOND_BYTES => cost.network?.ip_bytes as f64,
         // Streams were opened ahead of the load; what they ask for within it is to go on.
-        CLIENT_SECOND_REQUESTS if cell.workload.listens() => updates.reconnections as f64,
+        CLIENT_SECOND_REQUESTS if cell.workload.listens() => updates?.reconnections as f64,
         // Each operation of the window is a poll.
-        CLIENT_SECOND_REQUESTS if of_window.is_some() => measurement.operations.issued as f64,
-        CLIENT_SECOND_REQUESTS => updates.requests as f64,
+        CLIENT_SECOND_REQUESTS if of_window.is_some() && updates.is_some() => {
+            measurement.operations.issued as f64
+        }
+        CLIENT_SECOND_REQUESTS => updates?.requests as f64,
         _ => return None,
     };
     (client_seconds > 0.0).then(|| total / client_seconds)

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use sockrates_core::plan::Cell;
 use sockrates_core::record::Metric;
-use sockrates_core::scenario::Workload;
+use sockrates_core::scenario::{Delivery, Workload};
 use sockrates_core::summary::RoomFit;
 
 use crate::comparison::{middle, range};
 use crate::metrics;
-use crate::view::{CellView, LoadPoint, View};
+use crate::view::{CellView, LoadPoint, View, interval_of};
 
 /// The times that are fitted: until a member has a message, and from the first member's copy to the last one's.
 pub(crate) const METRICS: [Metric; 2] = [Metric::Delivery, Metric::DeliverySpread];
@@ -39,7 +40,9 @@ pub(crate) fn groups<'a>(points: &[LoadPoint<'a>]) -> Vec<Rooms<'a>> {
         };
         let is_same = |group: &&mut Rooms<'_>| {
             let other = group.sizes[0].1.cell;
-            other.scenario == cell.cell.scenario && other.lane == cell.cell.lane
+            other.scenario == cell.cell.scenario
+                && other.lane == cell.cell.lane
+                && way(other) == way(cell.cell)
         };
         match groups.iter_mut().find(is_same) {
             Some(group) => group.sizes.push((members, cell)),
@@ -54,6 +57,11 @@ pub(crate) fn groups<'a>(points: &[LoadPoint<'a>]) -> Vec<Rooms<'a>> {
     }
     groups.retain(|group| group.sizes.len() >= FEWEST_SIZES);
     groups
+}
+
+/// Returns how members learn of messages.
+fn way(cell: &Cell) -> (Option<Delivery>, Option<u64>) {
+    (cell.workload.delivery(&cell.lane), interval_of(cell))
 }
 
 fn is_chat(cell: &CellView<'_>) -> bool {

@@ -9,7 +9,7 @@ use sockrates_core::plan::Cell;
 use sockrates_core::record::{
     DuplexCounts, FanoutCounts, Measurement, Metric, TrialRecord, UpdateCounts,
 };
-use sockrates_core::scenario::Workload;
+use sockrates_core::scenario::{Delivery, Workload};
 use sockrates_core::schedule::Load;
 use sockrates_core::{units, validity, verdict};
 
@@ -93,6 +93,29 @@ pub(crate) fn interval(ms: u64) -> String {
         format!("{} s", ms / 1000)
     } else {
         format!("{ms} ms")
+    }
+}
+
+/// Returns the interval at which clients ask, in milliseconds, where they do.
+pub(crate) fn interval_of(cell: &Cell) -> Option<u64> {
+    match (&cell.workload, &cell.load) {
+        (
+            Workload::Fanout {
+                poll_interval_ms, ..
+            },
+            _,
+        ) => *poll_interval_ms,
+        (_, Load::Interval { interval_ms }) => Some(*interval_ms),
+        _ => None,
+    }
+}
+
+/// Says how a member of a room or a player speaks and listens: `post + sse`, `post + polls every 1 s`, `push`.
+fn spoken(cell: &Cell) -> String {
+    match (cell.workload.delivery(&cell.lane), interval_of(cell)) {
+        (Some(Delivery::Push) | None, _) => Delivery::Push.name().to_owned(),
+        (Some(_), Some(interval_ms)) => format!("post + polls every {}", interval(interval_ms)),
+        (Some(delivery), None) => format!("post + {}", delivery.name().replace('-', " ")),
     }
 }
 
@@ -218,6 +241,9 @@ impl<'a> CellView<'a> {
             (Workload::Updates { delivery, .. }, _) if !is_alone => {
                 format!("{lane}, {}", delivery.name().replace('-', " "))
             }
+            (Workload::Fanout { .. } | Workload::Duplex { .. }, _) if !is_alone => {
+                format!("{lane}, {}", spoken(cell))
+            }
             _ => lane.to_string(),
         }
     }
@@ -329,11 +355,19 @@ impl<'a> LoadPoint<'a> {
             && !self.cell().is_idle_factor()
     }
 
-    /// Says whether it holds several ways of learning of the same events, which have charts and sentences of their own:
-    /// some ask and some listen, so that their operations are not the same thing.
+    /// Says whether it holds several ways of learning of the same events, messages or ticks, which have charts and sentences
+    /// of their own: some ask and some listen, so that their operations are not the same thing.
     pub(crate) fn has_several_ways(&self) -> bool {
         let way = |cell: &Cell| match &cell.workload {
-            Workload::Updates { delivery, .. } => Some((*delivery, cell.load.clone())),
+            Workload::Updates { delivery, .. }
+            | Workload::Fanout {
+                delivery: Some(delivery),
+                ..
+            }
+            | Workload::Duplex {
+                delivery: Some(delivery),
+                ..
+            } => Some((*delivery, interval_of(cell))),
             _ => None,
         };
         let first = way(self.cell());

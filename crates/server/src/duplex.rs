@@ -1,5 +1,7 @@
-//! How players take part in a game: over one WebSocket both ways, or by posting inputs and asking for snapshots.
+//! How players take part in a game: over one WebSocket both ways, or by posting inputs and asking for
+//! snapshots, or following them.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,13 +11,16 @@ use hyper::body::Incoming;
 use sockrates_core::publishing::{self, GameSpec};
 use sockrates_core::snapshot;
 
+use crate::activity::Activity;
 use crate::endpoints;
-use crate::game::{Connected, Game, Next, PlayerId, TooMany, Unconnected};
+use crate::events::{Source, Tell};
+use crate::game::{Connected, Game, Next, PlayerId, TooMany, Unconnected, View};
 use crate::messages::{End, RESTART};
 use crate::push::{self, Outlet};
 use crate::reply::{self, BAD_NAME, Refusal, Reply, TEXT};
 use crate::stream::Watched;
-use crate::worker::{Shared, Worker, add, count};
+use crate::wait;
+use crate::worker::{Counts, Shared, Worker, add, count};
 
 /// Makes a game, or replaces it.
 pub(crate) fn make(name: &str, query: &str, shared: &Arc<Shared>) -> Result<Reply, Refusal> {
@@ -44,18 +49,59 @@ pub(crate) async fn input(query: &str, body: Incoming, shared: &Shared) -> Resul
 /// Answers with the latest snapshot.
 pub(crate) fn snapshot(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
     let (game, name) = find(query, shared)?;
-    let since = match publishing::parameter(query, "since") {
-        None => 0,
-        Some(value) => value
-            .parse()
-            .map_err(|_| Refusal::Malformed("since must be the number of a tick\n"))?,
+    let since = since(query)?;
+    let player = player(&game, name)?;
+    Ok(shown(game.after_tick(player, since)))
+}
+
+/// Returns the last tick that a player has seen.
+fn since(query: &str) -> Result<u64, Refusal> {
+    publishing::parameter(query, "since").map_or(Ok(0), |value| {
+        let number = value.parse();
+        number.map_err(|_| Refusal::Malformed("since must be the number of a tick\n"))
+    })
+}
+
+/// Makes the reply that shows a tick, if there is one to be shown.
+fn shown(view: Option<View>) -> Reply {
+    view.map_or_else(reply::no_content, |view| {
+        let mut line = view.line();
+        line.push(b'\n');
+        reply::ok(TEXT, line.into())
+    })
+}
+
+/// Answers with the latest snapshot as soon as it is new.
+pub(crate) async fn long_poll(
+    query: &str,
+    shared: &Shared,
+    activity: &Activity,
+) -> Result<Reply, Refusal> {
+    let (game, name) = find(query, shared)?;
+    let since = since(query)?;
+    let timeout = wait::timeout(query).ok_or(Refusal::Malformed(wait::SENSELESS))?;
+    let player = player(&game, name)?;
+    let seat = game.sit();
+    let look = || match game.answer_after(player, since) {
+        Next::Nothing => None,
+        next => Some(next),
     };
-    let Some(view) = game.after_tick(player(&game, name)?, since) else {
-        return Ok(reply::no_content());
+    let found = wait::for_news(&seat, timeout, activity, look).await;
+    Ok(shown(match found {
+        Some(Next::View(view)) => Some(view),
+        _ => None,
+    }))
+}
+
+/// Answers with a stream of events, one for each tick.
+pub(crate) fn stream(query: &str, worker: &Rc<Worker>) -> Result<Reply, Refusal> {
+    let play = connect(query, &worker.shared)?;
+    count(&worker.counts.subscriptions);
+    let watching = Watching {
+        worker: Rc::clone(worker),
+        play,
     };
-    let mut line = view.line();
-    line.push(b'\n');
-    Ok(reply::ok(TEXT, line.into()))
+    Ok(reply::events(Source::Game(watching)))
 }
 
 /// Connects a player.
@@ -96,6 +142,47 @@ pub(crate) async fn serve(worker: &Worker, stream: Watched, play: Play) {
     push::serve(worker, stream, Playing { worker, play }).await;
 }
 
+impl Play {
+    /// Returns the next tick to be shown; `None` when the game is over. A tick once returned counts as delivered.
+    fn poll(&mut self, context: &Context<'_>, counts: &Counts) -> Poll<Option<View>> {
+        let Self { connected, seen } = self;
+        connected.seat.register(context.waker());
+        match connected.game.after_count(connected.player, *seen) {
+            Next::View(view) => {
+                add(&counts.coalesced, view.count() - *seen - 1);
+                count(&counts.deliveries);
+                *seen = view.count();
+                Poll::Ready(Some(view))
+            }
+            Next::Nothing => Poll::Pending,
+            Next::Over => Poll::Ready(None),
+        }
+    }
+}
+
+/// A player that is shown ticks by a stream of events.
+pub(crate) struct Watching {
+    worker: Rc<Worker>,
+    play: Play,
+}
+
+impl Watching {
+    /// Returns what comes next.
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Tell> {
+        let next = self.play.poll(context, &self.worker.counts);
+        next.map(|view| view.map_or(Tell::Over, |view| Tell::Events(event(&view.line()))))
+    }
+}
+
+/// Makes a snapshot's event: its tick is the id.
+fn event(line: &[u8]) -> Bytes {
+    let mut parts = line.splitn(2, |byte| *byte == b' ');
+    let mut next = || parts.next().unwrap_or_default();
+    [b"id: ", next(), b"\ndata: ", next(), b"\n\n"]
+        .concat()
+        .into()
+}
+
 struct Playing<'a> {
     worker: &'a Worker,
     play: Play,
@@ -103,19 +190,11 @@ struct Playing<'a> {
 
 impl Outlet for Playing<'_> {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, End>> {
-        let Play { connected, seen } = &mut self.play;
-        connected.seat.register(context.waker());
-        match connected.game.after_count(connected.player, *seen) {
-            Next::View(view) => {
-                let counts = &self.worker.counts;
-                add(&counts.coalesced, view.count() - *seen - 1);
-                count(&counts.deliveries);
-                *seen = view.count();
-                Poll::Ready(Ok(push::frame(OpCode::Text, &[&view.line()])))
-            }
-            Next::Nothing => Poll::Pending,
-            Next::Over => Poll::Ready(Err(End::Farewell(RESTART, "game replaced".into()))),
-        }
+        let next = self.play.poll(context, &self.worker.counts);
+        next.map(|view| match view {
+            Some(view) => Ok(push::frame(OpCode::Text, &[&view.line()])),
+            None => Err(End::Farewell(RESTART, "game replaced".into())),
+        })
     }
 
     fn message(&mut self, _: OpCode, payload: &[u8]) -> Result<(), End> {

@@ -186,6 +186,23 @@ impl Game {
         (state.tick.number > number).then(|| state.view(player))
     }
 
+    /// Returns what answers a player that waits for a later tick.
+    pub(crate) fn answer_after(&self, player: PlayerId, number: u64) -> Next {
+        let state = self.lock();
+        if state.tick.number > number {
+            Next::View(state.view(player))
+        } else if state.is_over {
+            Next::Over
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// Takes a seat from which ticks are noticed.
+    pub(crate) fn sit(&self) -> Seat {
+        self.audience.join()
+    }
+
     /// Ticks; this is the instant at which the snapshots come into being. Returns how late that is.
     fn tick(&self, number: u64, due_ns: u64, payload: Vec<u8>) -> u64 {
         let mut state = self.lock();

@@ -21,7 +21,7 @@ use crate::room::Member;
 use crate::stream::Watched;
 use crate::subscription::Subscriber;
 use crate::worker::{Worker, count};
-use crate::{duplex, endpoints, framing, handshake, room, session, subscribe, updates};
+use crate::{chat, duplex, endpoints, framing, handshake, room, session, subscribe, updates};
 
 /// What all requests of one connection have in common.
 struct Exchange {
@@ -132,6 +132,22 @@ impl Exchange {
                 let query = head.uri.query().unwrap_or_default();
                 duplex::input(query, body, shared).await?
             }
+            target::DUPLEX_LONG_POLL => {
+                Box::pin(duplex::long_poll(query, shared, &self.activity)).await?
+            }
+            target::DUPLEX_STREAM => return duplex::stream(query, &self.worker),
+            target::CHAT_POLL => chat::poll(query, shared)?,
+            target::CHAT_LONG_POLL => {
+                Box::pin(chat::long_poll(query, shared, &self.activity)).await?
+            }
+            target::CHAT_STREAM => {
+                return chat::stream(query, request.headers(), &self.worker, &self.activity);
+            }
+            target::CHAT_SAY => {
+                let (head, body) = request.into_parts();
+                let query = head.uri.query().unwrap_or_default();
+                Box::pin(chat::say(query, body, shared)).await?
+            }
             target::WS_ECHO => return self.upgrade(request, Session::Echo),
             target::WS_DUPLEX => {
                 let play = duplex::connect(query, shared)?;
@@ -144,6 +160,9 @@ impl Exchange {
             _ => {
                 if let Some(game) = path.strip_prefix(target::DUPLEX_GAMES) {
                     return duplex::make(game, query, shared);
+                }
+                if let Some(room) = path.strip_prefix(target::CHAT_ROOMS) {
+                    return chat::make(room, shared);
                 }
                 if path.starts_with(target::UPDATES_TOPICS) {
                     return updates::make(path, query, shared);
@@ -177,7 +196,7 @@ impl Exchange {
 /// Returns the method that a path takes; `None` for an unknown path.
 fn allowed(path: &str) -> Option<&'static str> {
     match path {
-        target::ECHO | target::DUPLEX_INPUT => Some("POST"),
+        target::ECHO | target::DUPLEX_INPUT | target::CHAT_SAY => Some("POST"),
         target::PAYLOAD
         | target::UPDATES_POLL
         | target::UPDATES_LONG_POLL
@@ -186,8 +205,14 @@ fn allowed(path: &str) -> Option<&'static str> {
         | target::WS_ECHO
         | target::WS_DUPLEX
         | target::DUPLEX_SNAPSHOT
+        | target::DUPLEX_LONG_POLL
+        | target::DUPLEX_STREAM
+        | target::CHAT_POLL
+        | target::CHAT_LONG_POLL
+        | target::CHAT_STREAM
         | target::HEALTHZ => Some("GET"),
         _ if path.starts_with(target::DUPLEX_GAMES) => Some("PUT"),
+        _ if path.starts_with(target::CHAT_ROOMS) => Some("PUT"),
         _ if path.starts_with(target::UPDATES_TOPICS) => Some("PUT"),
         _ if path.starts_with(target::WS_ROOM) => Some("GET"),
         _ => None,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod activity;
 mod audience;
+mod chat;
 mod clockwork;
 mod connections;
 mod duplex;
@@ -40,6 +41,7 @@ mod subscription;
 mod topic;
 mod topics;
 mod updates;
+mod wait;
 mod worker;
 
 pub use error::StartError;

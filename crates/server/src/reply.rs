@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 use sockrates_core::publishing::QueryError;
 use sockrates_core::target;
 
-use crate::events::Events;
+use crate::events::{Events, Source};
 use crate::worker::Shared;
 
 /// A reply.
@@ -23,6 +23,27 @@ pub(crate) fn ok(content_type: &'static str, body: Bytes) -> Reply {
     reply
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
+    reply
+}
+
+/// Makes a reply that is a stream of events.
+pub(crate) fn events(source: Source) -> Reply {
+    let mut reply = Response::new(Either::Right(Events::new(source)));
+    let fixed = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        reply
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    reply
+}
+
+/// Says the sequence of the last thing that a reply brings, or else of the latest one.
+pub(crate) fn with_head(mut reply: Reply, head: u64) -> Reply {
+    reply.headers_mut().insert(HEAD, HeaderValue::from(head));
     reply
 }
 
@@ -76,6 +97,8 @@ pub(crate) enum Refusal {
     UpgradeNeeded,
     /// A page of another site asks.
     Foreign,
+    /// Only members may.
+    NoMember,
     /// Somebody else has what is asked for.
     Conflict(&'static str),
     /// There are as many as there may be.
@@ -98,6 +121,7 @@ impl Refusal {
             Self::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, "body above the limit\n"),
             Self::UpgradeNeeded => (StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 only\n"),
             Self::Foreign => (StatusCode::FORBIDDEN, "origin is not this server\n"),
+            Self::NoMember => (StatusCode::FORBIDDEN, "no member: poll or follow first\n"),
             Self::Conflict(what) => (StatusCode::CONFLICT, *what),
             Self::Full(what) => (StatusCode::SERVICE_UNAVAILABLE, *what),
         };

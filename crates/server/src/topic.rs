@@ -213,7 +213,7 @@ fn frame(topic: &str, line: &[u8]) -> Bytes {
 }
 
 /// Puts parts together; a single one is not copied.
-fn join(first: Bytes, rest: &[Bytes]) -> Bytes {
+pub(crate) fn join(first: Bytes, rest: &[Bytes]) -> Bytes {
     if rest.is_empty() {
         return first;
     }

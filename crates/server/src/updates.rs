@@ -1,24 +1,20 @@
 //! What the HTTP endpoints of updates answer.
 
-use std::future::poll_fn;
 use std::iter::{repeat_n, zip};
 use std::rc::Rc;
 use std::str::FromStr;
-use std::task::Poll;
-use std::time::Duration;
 
-use hyper::Response;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use sockrates_core::publishing::{TopicSpec, is_name, parameter, parameters};
-use sockrates_core::target::{self, DEFAULT_TOPIC, LONG_POLL_MAX_MS};
+use sockrates_core::target::{self, DEFAULT_TOPIC};
 
 use crate::activity::Activity;
-use crate::events::Events;
-use crate::pause::pause;
-use crate::reply::{self, BAD_NAME, Body, HEAD, Refusal, Reply, TEXT};
+use crate::events::Source;
+use crate::reply::{self, BAD_NAME, Refusal, Reply, TEXT, with_head};
 use crate::subscription::Subscriber;
 use crate::topic::{Encoding, Found, Misplaced, Topic};
 use crate::topics::Made;
+use crate::wait;
 use crate::worker::{Shared, Worker};
 
 /// Makes the topic that the path names.
@@ -52,22 +48,14 @@ pub(crate) async fn long_poll(
 ) -> Result<Reply, Refusal> {
     let topic = shared.topics.find(topic_name(query))?;
     let known = begin(&topic, parameter(query, "since"))?;
-    let timeout = timeout(&topic, query)?;
+    let timeout = wait::timeout(query).ok_or_else(|| senseless(&topic, wait::SENSELESS))?;
     let seat = topic.join();
-    let news = poll_fn(|context| {
-        seat.register(context.waker());
-        match topic.after(known, Encoding::Line, usize::MAX) {
-            Found::Nothing => Poll::Pending,
-            found => Poll::Ready(found),
-        }
-    });
-    activity.wait();
-    let found = tokio::select! {
-        biased;
-        found = news => found,
-        () = pause(timeout) => Found::Nothing,
+    let look = || match topic.after(known, Encoding::Line, usize::MAX) {
+        Found::Nothing => None,
+        found => Some(found),
     };
-    activity.resume();
+    let found = wait::for_news(&seat, timeout, activity, look).await;
+    let found = found.unwrap_or(Found::Nothing);
     answer(&topic, known, found)
 }
 
@@ -79,24 +67,19 @@ pub(crate) fn stream(
     activity: &Activity,
 ) -> Result<Reply, Refusal> {
     let topic = worker.shared.topics.find(topic_name(query))?;
-    let last = headers
-        .get(LAST_EVENT_ID)
-        .map(|id| id.to_str().unwrap_or_default());
-    let known = begin(&topic, last.or_else(|| parameter(query, "since")))?;
+    let known = begin(&topic, place(query, headers))?;
     let head = topic.head();
     let subscriber = Subscriber::new(Rc::clone(worker), vec![(topic, known)]);
     activity.listen(subscriber.open());
-    let mut reply = Response::new(Body::Right(Events::new(subscriber)));
-    let fixed = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    for (name, value) in fixed {
-        reply
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    Ok(with_head(reply, head))
+    Ok(with_head(reply::events(Source::Updates(subscriber)), head))
+}
+
+/// Returns the place from which a stream is to go on.
+pub(crate) fn place<'a>(query: &'a str, headers: &'a HeaderMap) -> Option<&'a str> {
+    let last = headers
+        .get(LAST_EVENT_ID)
+        .map(|id| id.to_str().unwrap_or_default());
+    last.or_else(|| parameter(query, "since"))
 }
 
 /// Prepares what a WebSocket is to follow; with it comes the header that tells the topics' heads.
@@ -130,16 +113,6 @@ pub(crate) fn subscribe(
 
 fn topic_name(query: &str) -> &str {
     parameter(query, "topic").unwrap_or(DEFAULT_TOPIC)
-}
-
-fn timeout(topic: &Topic, query: &str) -> Result<Duration, Refusal> {
-    let ms = match parameter(query, "timeout_ms") {
-        None => Some(LONG_POLL_MS),
-        Some(value) => u32::from_str(value).ok(),
-    };
-    ms.filter(|ms| (1..=LONG_POLL_MAX_MS).contains(ms))
-        .map(|ms| Duration::from_millis(ms.into()))
-        .ok_or_else(|| senseless(topic, "timeout_ms must be from 1 to 30000\n"))
 }
 
 /// Finds the place in a topic from which a client asks for updates.
@@ -176,13 +149,6 @@ fn missed(topic: &Topic, oldest: u64) -> Refusal {
     }
 }
 
-fn with_head(mut reply: Reply, head: u64) -> Reply {
-    reply.headers_mut().insert(HEAD, HeaderValue::from(head));
-    reply
-}
-
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Long enough to be rare, short enough for what stands between.
-const LONG_POLL_MS: u32 = 25_000;
 /// Their names fit into a request head.
 const MAX_TOPICS_FOLLOWED: usize = 1024;

@@ -232,6 +232,62 @@ fn chats_games_and_news_are_measured_without_a_fault() {
     }
 }
 
+#[test]
+fn chats_and_games_are_measured_by_every_way_over_http_without_a_fault() {
+    const EVERY_WAY: &str = r#"
+        [[deliveries]]
+        delivery = "push"
+        lanes = ["websocket-persistent"]
+        [[deliveries]]
+        delivery = "sse"
+        lanes = ["http1-per-request", "http1-persistent"]
+        [[deliveries]]
+        delivery = "long-poll"
+        lanes = ["http1-per-request", "http1-persistent"]
+        [[deliveries]]
+        delivery = "short-poll"
+        lanes = ["http1-per-request", "http1-persistent"]
+    "#;
+    let chat = r#"
+        connections = [12]
+        workload = { kind = "fanout", room_members = 4, payload_bytes = 20 }
+        load = { model = "per-client", rate_per_second = 20.0 }
+        timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }
+    "#;
+    let game = r#"
+        connections = [3]
+        workload = { kind = "duplex", ticks_per_second = 50.0, snapshot_bytes = 40, input_bytes = 10 }
+        load = { model = "per-client", rate_per_second = 50.0 }
+        timing = { warm_up_ms = 100, window_ms = 300, drain_ms = 500 }
+    "#;
+    let polls = "delivery = \"short-poll\"";
+    let asking = EVERY_WAY.replace(polls, &format!("{polls}\nintervals_ms = [50]"));
+    for (rest, main) in [
+        (format!("{chat}{asking}"), "delivery_p50"),
+        (format!("{game}{EVERY_WAY}"), "input_to_snapshot_p50"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, output, summary) = measured(folder.path(), &tiny(&rest));
+        assert_eq!(output.status.code(), Some(0), "{rest}: {}", stderr(&output));
+        let cells = summary["cells"].as_array().unwrap();
+        assert_eq!(cells.len(), 7);
+        for cell in cells {
+            let operations = &cell["operations"];
+            assert!(operations["verified"].as_u64().unwrap() > 0, "{cell}");
+            let bad = (&operations["failed"], &operations["unfinished"]);
+            assert_eq!(bad, (&Value::from(0), &Value::from(0)), "{cell}");
+            assert!(
+                cell["metrics"][main]["value"].as_f64().unwrap() > 0.0,
+                "{cell}"
+            );
+            let cpu = &cell["metrics"]["cpu_per_client_second"]["value"];
+            assert!(cpu.as_f64().unwrap() > 0.0, "{cell}");
+        }
+        let report = std::fs::read_to_string(run.join("report.md")).unwrap();
+        assert!(report.contains("http1-persistent, post + sse"), "{report}");
+    }
+}
+
 /// A million events a second of a thousand bytes each are more than an unoptimised server can make: their ages are shown,
 /// with what they are.
 #[test]

@@ -71,6 +71,7 @@ impl Scenario {
         self.check_workload()?;
         for variant in self.variants() {
             variant.check_load()?;
+            variant.check_delivery()?;
         }
         self.timing.check()
     }
@@ -99,10 +100,12 @@ impl Scenario {
         require(self.lanes.is_empty(), "lanes", || {
             "stands beside `deliveries`, which name their own".into()
         })?;
-        let is_updates = matches!(self.workload, Workload::Updates { .. });
-        require(is_updates, "deliveries", || {
-            format!("is for `updates`, not for `{}`", self.workload.name())
+        let has_ways = !matches!(self.workload, Workload::Echo { .. } | Workload::Custom(_));
+        require(has_ways, "deliveries", || {
+            let name = self.workload.name();
+            format!("is for `updates`, `fanout` and `duplex`, not for `{name}`")
         })?;
+        let plays = matches!(self.workload, Workload::Duplex { .. });
         for (index, way) in self.deliveries.iter().enumerate() {
             let is_same = |other: &&Way| {
                 let shares = |lane| other.lanes.contains(lane);
@@ -117,7 +120,11 @@ impl Scenario {
             })?;
             check_list(&way.lanes, "deliveries.lanes")?;
             let field = "deliveries.intervals_ms";
-            if way.delivery == Delivery::ShortPoll {
+            if plays {
+                require(way.intervals_ms.is_empty(), field, || {
+                    "is not for `duplex`, whose players poll once a tick: leave it out".into()
+                })?;
+            } else if way.delivery == Delivery::ShortPoll {
                 check_list(&way.intervals_ms, field)?;
             } else {
                 require(way.intervals_ms.is_empty(), field, || {
@@ -345,7 +352,7 @@ fn check_rate(field: &'static str, rate: f64) -> Result<(), ScenarioError> {
     })
 }
 
-fn require(
+pub(super) fn require(
     holds: bool,
     field: &'static str,
     problem: impl FnOnce() -> String,

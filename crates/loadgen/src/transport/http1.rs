@@ -263,18 +263,18 @@ fn write_request(request: &Request<'_>, peer: &Peer, out: &mut Vec<u8>) -> std::
             out.extend_from_slice(payload);
             Ok(())
         }
-        Request::Poll { .. } | Request::Snapshot { .. } => {
+        Request::Poll { .. } | Request::Snapshot { .. } | Request::Get { .. } => {
             out.extend_from_slice(b"GET ");
             write_target(request, out)?;
             write!(out, " HTTP/1.1\r\nHost: {host}\r\n{close}\r\n")
         }
-        Request::Input { input, .. } => {
+        Request::Input { input: body, .. } | Request::Post { body, .. } => {
             out.extend_from_slice(b"POST ");
             write_target(request, out)?;
-            let length = input.len();
+            let length = body.len();
             write!(out, " HTTP/1.1\r\nHost: {host}\r\n")?;
             write!(out, "Content-Length: {length}\r\n{close}\r\n")?;
-            out.extend_from_slice(input);
+            out.extend_from_slice(body);
             Ok(())
         }
         Request::Custom { custom, .. } => {
@@ -326,7 +326,9 @@ pub(super) fn write_target(request: &Request<'_>, out: &mut Vec<u8>) -> std::io:
             let path = target::DUPLEX_SNAPSHOT;
             write!(out, "{path}?game={game}&player={player}&since={since}")
         }
-        Request::Put { target } => write!(out, "{target}"),
+        Request::Get { target } | Request::Post { target, .. } | Request::Put { target } => {
+            write!(out, "{target}")
+        }
         Request::Custom { custom, .. } => {
             let path = custom.http.as_ref().map(|http| http.path.as_str());
             write!(out, "{}", path.unwrap_or_default())

@@ -61,6 +61,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Transport<S> for HyperHttp1<S>
             // A control is for what it controls.
             Request::Input { .. }
             | Request::Snapshot { .. }
+            | Request::Get { .. }
+            | Request::Post { .. }
             | Request::Put { .. }
             | Request::Custom { .. } => return None,
         }

@@ -73,7 +73,19 @@ pub enum Request<'a> {
         /// Its masking key.
         mask: [u8; 4],
     },
-    /// Makes a topic or a game.
+    /// Whatever is there.
+    Get {
+        /// Path and query.
+        target: &'a str,
+    },
+    /// Says something.
+    Post {
+        /// Path and query.
+        target: &'a str,
+        /// What is said.
+        body: &'a [u8],
+    },
+    /// Makes a topic, a room or a game.
     Put {
         /// Path and query.
         target: &'a str,

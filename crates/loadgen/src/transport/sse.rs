@@ -1,4 +1,4 @@
-//! Server-sent events (WHATWG HTML, section 9.2) over HTTP/1.1, as far as updates need them: `id`, `data`, comments.
+//! Server-sent events (WHATWG HTML, section 9.2) over HTTP/1.1, as far as sockrates needs them: `id`, `data`, comments.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::response::{Body, parse_head};
 use super::tcp::read_some;
 use super::{Listen, Peer, READ_BUFFER_BYTES};
 
-/// One stream of a topic's updates.
+/// One stream of events, each with an id and one line of data.
 #[derive(Debug)]
 pub struct Sse<S> {
     stream: S,
@@ -22,7 +22,7 @@ pub struct Sse<S> {
     /// The stream's text from the first event that was not yet returned.
     text: Vec<u8>,
     used: usize,
-    /// The update's line, kept for its buffer.
+    /// The event's line, its id first, kept for its buffer.
     line: Vec<u8>,
 }
 
@@ -38,13 +38,40 @@ enum Chunk {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Listen<S> for Sse<S> {
     async fn follow(
-        mut stream: S,
+        stream: S,
         peer: &Peer,
         topic: &str,
         since: Option<u64>,
     ) -> Result<(Self, Option<u64>), FailureKind> {
-        let (path, host) = (target::UPDATES_STREAM, &peer.host);
-        let mut request = format!("GET {path}?topic={topic} HTTP/1.1\r\nHost: {host}\r\n");
+        let target = format!("{}?topic={topic}", target::UPDATES_STREAM);
+        Self::open(stream, peer, &target, since).await
+    }
+
+    async fn next_update(&mut self) -> Result<&[u8], FailureKind> {
+        loop {
+            self.decode()?;
+            if self.take_event()? {
+                return Ok(&self.line);
+            }
+            if self.chunk == Chunk::None {
+                return Err(FailureKind::PeerClosed);
+            }
+            self.read_more().await?;
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Sse<S> {
+    /// Asks for the stream at a path with its query, from the event with this id on or from now on. Returns the latest
+    /// sequence, if the server says it.
+    pub(crate) async fn open(
+        mut stream: S,
+        peer: &Peer,
+        target: &str,
+        since: Option<u64>,
+    ) -> Result<(Self, Option<u64>), FailureKind> {
+        let host = &peer.host;
+        let mut request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n");
         if let Some(since) = since {
             // As a browser resumes.
             write!(request, "Last-Event-ID: {since}\r\n").expect("writing to memory cannot fail");
@@ -76,19 +103,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Listen<S> for Sse<S> {
         }
         sse.from = head.bytes;
         Ok((sse, head.news))
-    }
-
-    async fn next_update(&mut self) -> Result<&[u8], FailureKind> {
-        loop {
-            self.decode()?;
-            if self.take_event()? {
-                return Ok(&self.line);
-            }
-            if self.chunk == Chunk::None {
-                return Err(FailureKind::PeerClosed);
-            }
-            self.read_more().await?;
-        }
     }
 }
 

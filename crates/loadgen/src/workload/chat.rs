@@ -5,16 +5,19 @@
 //! of each message; a room is on one worker, so that the ledger sees all copies.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
+use sockrates_core::failure::FailureKind;
 use sockrates_core::payload::{self, PayloadKind};
 use sockrates_core::record::Metric;
 use sockrates_core::target;
 
 use crate::agenda::{Due, Issued};
 use crate::converse::Voice;
+use crate::post::Places;
 use crate::recorder::Recorder;
 
 /// What the members of a worker have in common.
@@ -24,6 +27,8 @@ pub(crate) struct Rooms {
     members: u32,
     payloads: Vec<Vec<u8>>,
     ledger: RefCell<Vec<Vec<Copies>>>,
+    /// How listening over HTTP first failed in each room: what is missing there is a failure of that kind.
+    troubled: RefCell<BTreeMap<u32, FailureKind>>,
 }
 
 /// What became of one message.
@@ -33,6 +38,8 @@ struct Copies {
     first_ns: u64,
     last_ns: u64,
     received: u32,
+    /// How the request that carried it failed, over HTTP.
+    failure: Option<FailureKind>,
 }
 
 /// One member.
@@ -43,6 +50,13 @@ pub(crate) struct Member {
     global: u32,
     /// The last message's number of each member of the room, by its place in it.
     heard: Vec<u64>,
+    /// When and how listening over HTTP failed.
+    troubles: Vec<(u64, FailureKind)>,
+}
+
+/// Returns the name of a room.
+pub(crate) fn room_name(room: u32) -> String {
+    format!("r{room}")
 }
 
 impl Rooms {
@@ -54,12 +68,13 @@ impl Rooms {
             members,
             payloads: (0..payload::RING as u64).map(payload).collect(),
             ledger: RefCell::new(vec![Vec::new(); connections as usize]),
+            troubled: RefCell::default(),
         }
     }
 
     /// Returns the name of a member's room.
     fn name(&self, member: u32) -> String {
-        format!("r{}", member / self.members)
+        room_name(member / self.members)
     }
 
     /// Notes that a message goes out; returns its number.
@@ -70,6 +85,7 @@ impl Rooms {
             first_ns: 0,
             last_ns: 0,
             received: 0,
+            failure: None,
         });
         messages.len() as u64
     }
@@ -88,6 +104,7 @@ impl Member {
             rooms,
             global,
             heard,
+            troubles: Vec::new(),
         }
     }
 
@@ -159,6 +176,45 @@ impl Voice for Member {
         number
     }
 
+    fn places(&self) -> Places {
+        let who = format!(
+            "?room={}&member=m{}",
+            self.rooms.name(self.global),
+            self.global
+        );
+        Places {
+            post: format!("{}{who}", target::CHAT_SAY),
+            stream: format!("{}{who}", target::CHAT_STREAM),
+            poll: format!("{}{who}", target::CHAT_POLL),
+            long_poll: format!("{}{who}", target::CHAT_LONG_POLL),
+            joins: true,
+        }
+    }
+
+    /// The room numbers its messages.
+    fn cut(line: &[u8]) -> Option<(u64, &[u8])> {
+        let space = line.iter().position(|byte| *byte == b' ')?;
+        let number = std::str::from_utf8(&line[..space]).ok()?.parse().ok()?;
+        Some((number, &line[space + 1..]))
+    }
+
+    fn refused(&mut self, number: u64, _: u64, kind: FailureKind, _: &mut Recorder) {
+        let mut ledger = self.rooms.ledger.borrow_mut();
+        let messages = &mut ledger[self.global as usize];
+        // It is the latest: the next one waits for its reply.
+        debug_assert_eq!(messages.len() as u64, number);
+        if let Some(message) = messages.last_mut() {
+            message.failure = Some(kind);
+        }
+    }
+
+    fn troubled(&mut self, at_ns: u64, kind: FailureKind) {
+        self.troubles.push((at_ns, kind));
+        let room = self.global / self.rooms.members;
+        let mut troubled = self.rooms.troubled.borrow_mut();
+        troubled.entry(room).or_insert(kind);
+    }
+
     /// One copy for each member.
     fn operations_per_message(&self) -> u64 {
         u64::from(self.rooms.members)
@@ -167,9 +223,16 @@ impl Voice for Member {
     /// Every message that was sent has as many copies as its room has members, or some are missing.
     fn settle(&mut self, recorder: &mut Recorder, end_ns: u64, issued: &mut Issued) {
         let members = self.operations_per_message();
+        let room = self.global / self.rooms.members;
+        let troubled = self.rooms.troubled.borrow().get(&room).copied();
         for message in &self.rooms.ledger.borrow()[self.global as usize] {
             let missing = members - u64::from(message.received);
-            recorder.unfinished_many(missing, message.intended_ns, end_ns);
+            match (message.failure, message.failure.or(troubled)) {
+                // What was said in spite of a wrong reply is wrong, too.
+                (Some(kind), _) if missing == 0 => recorder.spoiled_one(message.intended_ns, kind),
+                (_, Some(kind)) => recorder.failed_many(missing, message.intended_ns, kind),
+                (_, None) => recorder.unfinished_many(missing, message.intended_ns, end_ns),
+            }
             recorder.issue(members, message.intended_ns, issued);
             if !recorder.is_in_window(message.intended_ns) {
                 continue;
@@ -180,6 +243,9 @@ impl Voice for Member {
                 let spread_ns = message.last_ns - message.first_ns;
                 recorder.lasted(Metric::DeliverySpread, message.intended_ns, spread_ns);
             }
+        }
+        for (at_ns, kind) in self.troubles.drain(..) {
+            recorder.spoiled_one(at_ns, kind);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `duplex`: players send inputs and see snapshots, over a WebSocket or by posting and polling.
+//! `duplex`: players send inputs and see snapshots, over a WebSocket, by posting and polling in turn, or
+//! by posting while a stream or long polls bring snapshots.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use super::Workload;
 use super::updates::Expected;
 use crate::agenda::{Due, Issued};
 use crate::converse::Voice;
+use crate::post::Places;
 use crate::recorder::Recorder;
 use crate::transport::{Peer, Reply, Request, Transport};
 
@@ -43,8 +45,10 @@ pub(crate) struct Player {
     /// The last tick seen, and when.
     last: Option<(u64, u64)>,
     expected: Rc<RefCell<Expected>>,
-    /// The inputs sent over a WebSocket.
+    /// The inputs sent that are operations.
     issued: Issued,
+    /// When and how listening over HTTP failed.
+    troubles: Vec<(u64, FailureKind)>,
 }
 
 /// Whether an input is an operation that ends when a snapshot knows it, or its request is one.
@@ -85,6 +89,7 @@ impl Player {
             last: None,
             expected,
             issued: Issued::default(),
+            troubles: Vec::new(),
         }
     }
 
@@ -200,15 +205,59 @@ impl Voice for Player {
         self.sent
     }
 
+    fn places(&self) -> Places {
+        let who = format!("?game={GAME}&player={}", self.name);
+        Places {
+            post: format!("{}{who}", target::DUPLEX_INPUT),
+            stream: format!("{}{who}", target::DUPLEX_STREAM),
+            poll: format!("{}{who}", target::DUPLEX_SNAPSHOT),
+            long_poll: format!("{}{who}", target::DUPLEX_LONG_POLL),
+            joins: false,
+        }
+    }
+
+    /// A snapshot begins with its tick.
+    fn cut(line: &[u8]) -> Option<(u64, &[u8])> {
+        Some((Snapshot::parse(line)?.tick, line))
+    }
+
+    /// An input that a snapshot knows in spite of a wrong reply is wrong, too.
+    fn refused(
+        &mut self,
+        number: u64,
+        intended_ns: u64,
+        kind: FailureKind,
+        recorder: &mut Recorder,
+    ) {
+        let before = self.pending.len();
+        self.pending.retain(|(pending, _)| *pending != number);
+        if self.pending.len() < before {
+            recorder.failed(intended_ns, kind);
+        } else {
+            recorder.spoiled(intended_ns, kind);
+        }
+    }
+
+    fn troubled(&mut self, at_ns: u64, kind: FailureKind) {
+        self.troubles.push((at_ns, kind));
+    }
+
     fn operations_per_message(&self) -> u64 {
         1
     }
 
-    /// Inputs that no snapshot knew are unfinished.
+    /// Inputs that no snapshot knew are unfinished, or failed as listening did.
     fn settle(&mut self, recorder: &mut Recorder, end_ns: u64, issued: &mut Issued) {
         issued.add(self.issued);
+        let trouble = self.troubles.first().map(|(_, kind)| *kind);
         for (_, intended_ns) in self.pending.drain(..) {
-            recorder.unfinished(intended_ns, end_ns);
+            match trouble {
+                Some(kind) => recorder.failed(intended_ns, kind),
+                None => recorder.unfinished(intended_ns, end_ns),
+            }
+        }
+        for (at_ns, kind) in self.troubles.drain(..) {
+            recorder.spoiled_one(at_ns, kind);
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod conformance;
+mod faulty;
 mod foreign;
 mod news;
 mod proxy;
@@ -15,3 +16,4 @@ mod said;
 mod script;
 mod support;
 mod trials;
+mod ways;

@@ -10,7 +10,7 @@ use sockrates_server::{Config, Server};
 
 use crate::support::{addresses, echo, run};
 
-fn spec(name: &str, workload: Workload, load: LoadModel, connections: u32) -> TrialSpec {
+pub(crate) fn spec(name: &str, workload: Workload, load: LoadModel, connections: u32) -> TrialSpec {
     let mut spec = echo(&name.parse().unwrap(), 0, u64::MAX);
     spec.cell.workload = workload;
     spec.cell.load = load;
@@ -166,6 +166,8 @@ fn every_member_of_a_room_gets_every_message_once() {
         let workload = Workload::Fanout {
             room_members,
             payload_bytes: 50,
+            delivery: None,
+            poll_interval_ms: None,
         };
         let per_client = LoadModel::PerClient {
             rate_per_second: 20.0,
@@ -200,6 +202,7 @@ fn every_input_of_a_player_is_known_to_a_snapshot() {
             ticks_per_second: 50.0,
             snapshot_bytes: 130,
             input_bytes: 40,
+            delivery: None,
         };
         let per_client = LoadModel::PerClient {
             rate_per_second: 50.0,

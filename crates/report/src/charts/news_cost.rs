@@ -50,7 +50,10 @@ struct Way<'a> {
 /// Draws one picture per load point with several ways, a panel for each price.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
-    let points = points.iter().filter(|point| point.has_several_ways());
+    let is_news = |point: &&LoadPoint<'_>| {
+        point.has_several_ways() && point.main_metric() == Metric::Staleness
+    };
+    let points = points.iter().filter(is_news);
     points
         .filter_map(|point| picture(view, point, question))
         .collect()

@@ -12,7 +12,7 @@ use super::{Picture, network, origin};
 use crate::view::{CellView, LoadPoint, View};
 
 const ROW: f64 = 30.0;
-const NAMES: f64 = 190.0;
+const NAMES: f64 = 270.0;
 /// The space of a group's name above its rows.
 const GROUP: f64 = 26.0;
 /// The space above and below a panel's rows.

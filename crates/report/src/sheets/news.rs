@@ -93,13 +93,15 @@ pub(super) fn rooms(view: &View<'_>, summary: &Summary) -> Sheet {
         let members = cell.cell.workload.room_members(cell.cell.connections)?;
         let metric = |name: &str| text::value(found.metrics.get(name));
         Some(vec![
-            text::line(&cell.cell.scenario),
+            named(cell),
             format!("{} × {members}", cell.cell.connections / members),
             metric(THROUGHPUT),
             metric("delivery_p50"),
             metric("delivery_p99"),
             metric("delivery_spread_p50"),
             metric("delivery_spread_p99"),
+            metric(CLIENT_SECOND_CPU),
+            metric(CLIENT_SECOND_BYTES),
             counts.sent.to_string(),
             (counts.missing + counts.wrong).to_string(),
             (counts.repeated + counts.out_of_order).to_string(),
@@ -108,15 +110,18 @@ pub(super) fn rooms(view: &View<'_>, summary: &Summary) -> Sheet {
     Sheet {
         title: "What the members of a room wait for",
         detail: "From the instant a message was due to a member's copy, over all copies; and from the first member's copy to \
-                 the last one's, over all messages that reached everyone.",
+                 the last one's, over all messages that reached everyone. CPU time of both ends and bytes both ways are those of \
+                 one member in one second.",
         heads: vec![
-            "scenario",
+            "members",
             "rooms × members",
             "copies per second",
             "delivery p50",
             "p99",
             "first to last p50",
             "p99",
+            "CPU",
+            "bytes",
             "messages",
             "missing or wrong copies",
             "repeated or late",
@@ -171,6 +176,8 @@ pub(super) fn games(view: &View<'_>, summary: &Summary) -> Sheet {
             metric("tick_jitter_p50"),
             metric("tick_jitter_p99"),
             metric("tick_lag_p99"),
+            metric(CLIENT_SECOND_CPU),
+            metric(CLIENT_SECOND_BYTES),
             share(counts.late),
             share(counts.skipped),
         ])
@@ -179,7 +186,7 @@ pub(super) fn games(view: &View<'_>, summary: &Summary) -> Sheet {
         title: "What players wait for",
         detail: "From an input to the snapshot that knows it; the age of a snapshot when it arrives; how far two snapshots lie \
                  off the beat; how late the server ticked. Late: when the next tick was due already. Unseen: a player never \
-                 got that tick's snapshot.",
+                 got that tick's snapshot. CPU time of both ends and bytes both ways are those of one player in one second.",
         heads: vec![
             "players",
             "input p50",
@@ -188,6 +195,8 @@ pub(super) fn games(view: &View<'_>, summary: &Summary) -> Sheet {
             "off the beat p50",
             "p99",
             "server late p99",
+            "CPU",
+            "bytes",
             "late",
             "unseen",
         ],

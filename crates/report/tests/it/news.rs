@@ -63,8 +63,9 @@ fn ways(intervals_ms: &[u64], blocks: u32) -> Dataset {
     dataset(plan, way)
 }
 
+const WALL_NS: u64 = 2_000_000_000;
+
 fn way(spec: TrialSpec) -> TrialRecord {
-    const WALL_NS: u64 = 2_000_000_000;
     const CLIENTS: u64 = 10;
     let is_fresh = spec.cell.lane.to_string().contains("per-request");
     let (operations, each_ns, stale_ns) = match spec.cell.load {
@@ -258,6 +259,85 @@ fn a_line_is_laid_through_rooms_of_several_sizes() {
         summarize(&chat("[10, 200]")).room_fits.is_empty(),
         "two points are always on a line"
     );
+}
+
+#[test]
+fn the_ways_of_a_chat_are_told_apart_and_compared_with_push() {
+    let toml = r#"
+        connections = [10]
+        workload = { kind = "fanout", payload_bytes = 20 }
+        load = { model = "per-client", rate_per_second = 1.0 }
+        [[deliveries]]
+        delivery = "short-poll"
+        intervals_ms = [1000]
+        lanes = ["http1-persistent"]
+        [[deliveries]]
+        delivery = "sse"
+        lanes = ["http1-per-request", "http1-persistent"]
+        [[deliveries]]
+        delivery = "push"
+        lanes = ["websocket-persistent"]
+    "#;
+    let chat = |spec: TrialSpec| {
+        let cpu_ns = match spec.cell.lane.to_string().as_str() {
+            "websocket-persistent" => 1_000_000,
+            "http1-persistent" => 2_000_000,
+            _ => 6_000_000,
+        };
+        let mut record = room(spec);
+        let measured = record.measurement.as_mut().unwrap();
+        measured.window_cost = Some(LoadCost {
+            wall_ns: WALL_NS,
+            client_cpu_ns: Some(cpu_ns / 2),
+            server_cpu_ns: Some(cpu_ns / 2),
+            network: None,
+        });
+        record
+    };
+    let run = dataset(plan(toml, 8), chat);
+    let summary = summarize(&run);
+    let ids: Vec<_> = summary.cells.iter().map(|cell| cell.id.as_str()).collect();
+    let scenario = ids[0].split('.').next().unwrap();
+    let id = |rest: &str| format!("{scenario}.{rest}");
+    assert_eq!(
+        ids,
+        [
+            id("http1-persistent.short-poll-1000ms.c10"),
+            id("http1-per-request.sse.c10"),
+            id("http1-persistent.sse.c10"),
+            id("websocket-persistent.push.c10"),
+        ]
+    );
+    let factors = &summary.cells[0].factors;
+    let told = ["delivery", "interval_ms"].map(|name| factors[name].as_str());
+    assert_eq!(told, ["short-poll", "1000"]);
+    // Each with push, by delivery and by what a member costs.
+    let ratio = |cell: &str, metric: &str| {
+        let mut all = summary.comparisons.iter();
+        let found = all.find(|one| {
+            one.cell == id(cell)
+                && one.reference == id("websocket-persistent.push.c10")
+                && one.metric == metric
+        });
+        found.unwrap().ratio.as_ref().unwrap().value
+    };
+    assert!(near(
+        ratio("http1-per-request.sse.c10", "cpu_per_client_second"),
+        6.0
+    ));
+    assert!(near(
+        ratio("http1-persistent.sse.c10", "cpu_per_client_second"),
+        2.0
+    ));
+    assert!(near(ratio("http1-persistent.sse.c10", "delivery_p50"), 1.0));
+    let text = one_line(&run);
+    for name in [
+        "http1-persistent, post + polls every 1 s",
+        "http1-per-request, post + sse",
+        "websocket-persistent, push",
+    ] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
 }
 
 #[test]

@@ -142,6 +142,91 @@ fn inputs_over_http_are_acknowledged_by_a_later_snapshot() {
 }
 
 #[test]
+fn a_long_poll_is_answered_by_the_next_tick() {
+    let (server, mut client) = playing("50", 10);
+    let mut last = 0;
+    for number in 1..=5 {
+        let reply = input(&mut client, "game=g&player=p", &format!("{number} jump"));
+        assert_eq!(reply.status, 204);
+        let acknowledged = loop {
+            let target = format!("/duplex/long-poll?game=g&player=p&since={last}");
+            let reply = client.get(&target);
+            assert_eq!(
+                (reply.status, reply.header("content-type")),
+                (200, Some("text/plain"))
+            );
+            let seen = shown(reply.body.strip_suffix(b"\n").unwrap(), 10);
+            assert!(seen.tick > last);
+            last = seen.tick;
+            if seen.ack >= number {
+                break seen.ack;
+            }
+        };
+        assert_eq!(acknowledged, number);
+    }
+    for (query, status) in [
+        ("since=x", 400),
+        ("since=-1", 400),
+        ("timeout_ms=0", 400),
+        ("timeout_ms=30001", 400),
+        ("timeout_ms=1&since=18446744073709551615", 204),
+    ] {
+        let target = format!("/duplex/long-poll?game=g&player=p&{query}");
+        assert_eq!(client.get(&target).status, status, "{query}");
+    }
+    drop(server);
+}
+
+#[test]
+fn a_replaced_game_answers_long_polls_and_ends_streams() {
+    let (server, mut client) = playing("0.001", 0);
+    let [mut waiting, mut stream] = [(); 2].map(|()| Client::http(&server));
+    waiting.send("GET /duplex/long-poll?game=g&player=p HTTP/1.1\r\nHost: here\r\n\r\n");
+    assert_eq!(stream.get("/duplex/stream?game=g&player=q").status, 200);
+    // The request may come after a replacement, and wait for the new game.
+    while !waiting.is_answered_soon() {
+        assert_eq!(put(&mut client, "g?hz=0.001&bytes=0"), 200);
+    }
+    assert_eq!(waiting.reply().status, 204);
+    // The last chunk has no bytes.
+    assert_eq!(stream.chunk(), "");
+}
+
+#[test]
+fn a_stream_shows_each_tick_and_a_player_has_one_at_a_time() {
+    let (server, mut client) = playing("50", 10);
+    let mut stream = Client::http(&server);
+    let reply = stream.get("/duplex/stream?game=g&player=p");
+    let kind = reply.header("content-type");
+    assert_eq!((reply.status, kind), (200, Some("text/event-stream")));
+    assert_eq!(client.get("/duplex/stream?game=g&player=p").status, 409);
+    assert_eq!(
+        client
+            .request(&handshake("/ws/duplex?game=g&player=p"))
+            .status,
+        409
+    );
+    assert_eq!(input(&mut client, "game=g&player=p", "7 jump").status, 204);
+    let mut last = 0;
+    loop {
+        let event = stream.chunk();
+        let (id, data) = event.split_once("\ndata: ").unwrap();
+        let id = id.strip_prefix("id: ").unwrap();
+        let line = format!("{id} {}", data.strip_suffix("\n\n").unwrap());
+        let seen = shown(line.as_bytes(), 10);
+        assert!(seen.tick > last);
+        last = seen.tick;
+        if seen.ack == 7 {
+            break;
+        }
+    }
+    drop(stream);
+    // Its place is free again when the server has seen the end.
+    while client.get("/duplex/stream?game=g&player=p").status == 409 {}
+    assert!(server.stop().deliveries >= 1);
+}
+
+#[test]
 fn all_workers_serve_the_same_game() {
     let config = Config {
         workers: 3,
@@ -300,7 +385,12 @@ fn senseless_players_are_refused() {
         ("game=g", 400),
     ] {
         assert_eq!(input(&mut client, query, "1").status, status, "{query}");
-        for (target, kind) in [("/duplex/snapshot", false), ("/ws/duplex", true)] {
+        for (target, kind) in [
+            ("/duplex/snapshot", false),
+            ("/duplex/long-poll", false),
+            ("/duplex/stream", false),
+            ("/ws/duplex", true),
+        ] {
             let target = format!("{target}?{query}");
             let reply = if kind {
                 client.request(&handshake(&target))
