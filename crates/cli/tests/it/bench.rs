@@ -263,8 +263,8 @@ fn chats_and_games_are_measured_by_every_way_over_http_without_a_fault() {
     let polls = "delivery = \"short-poll\"";
     let asking = EVERY_WAY.replace(polls, &format!("{polls}\nintervals_ms = [50]"));
     for (rest, main) in [
-        (format!("{chat}{asking}"), "delivery_p50"),
-        (format!("{game}{EVERY_WAY}"), "input_to_snapshot_p50"),
+        (format!("{chat}{asking}"), "delivery"),
+        (format!("{game}{EVERY_WAY}"), "input_to_snapshot"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (run, output, summary) = measured(folder.path(), &tiny(&rest));
@@ -276,12 +276,14 @@ fn chats_and_games_are_measured_by_every_way_over_http_without_a_fault() {
             assert!(operations["verified"].as_u64().unwrap() > 0, "{cell}");
             let bad = (&operations["failed"], &operations["unfinished"]);
             assert_eq!(bad, (&Value::from(0), &Value::from(0)), "{cell}");
-            assert!(
-                cell["metrics"][main]["value"].as_f64().unwrap() > 0.0,
-                "{cell}"
-            );
-            let cpu = &cell["metrics"]["cpu_per_client_second"]["value"];
-            assert!(cpu.as_f64().unwrap() > 0.0, "{cell}");
+        }
+        // A summary may withhold times that something outside disturbed; the records hold them.
+        for entry in std::fs::read_dir(run.join("trials")).unwrap() {
+            let record = json(&entry.unwrap().path());
+            let (id, measured) = (&record["spec"]["cell"]["id"], &record["measurement"]);
+            assert!(!measured["histograms"][main].is_null(), "{id}");
+            let cpu_ns = measured["window_cost"]["client_cpu_ns"].as_u64();
+            assert!(cpu_ns.unwrap() > 0, "{id}");
         }
         let report = std::fs::read_to_string(run.join("report.md")).unwrap();
         assert!(report.contains("http1-persistent, post + sse"), "{report}");

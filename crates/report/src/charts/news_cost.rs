@@ -1,4 +1,5 @@
-//! How stale news are against what they cost a client per second: for every way of learning of the same events.
+//! How stale news are, or how late a message or a tick, against what they cost a client per second: for every way of
+//! learning of them.
 
 use sockrates_core::record::Metric;
 
@@ -9,10 +10,13 @@ use super::style;
 use super::{Picture, network, origin};
 use crate::metrics::{CLIENT_SECOND_BYTES, CLIENT_SECOND_CPU, CLIENT_SECOND_REQUESTS, of_trial};
 use crate::ratio::median;
+use crate::text;
 use crate::view::{CellView, LoadPoint, View};
 
 const PANEL: f64 = 340.0;
 const NAMES: f64 = 262.0;
+/// Those of chats and games say how clients speak, too.
+const LONG_NAMES: f64 = 306.0;
 const TICKS: f64 = 66.0;
 
 /// What is paid, and how it is written.
@@ -40,20 +44,17 @@ const PRICES: [Price; 3] = [
     },
 ];
 
-/// One way, as a point: how stale, at what price, and how far the trials lie apart.
+/// One way, as a point: how late, at what price, and how far the trials lie apart.
 struct Way<'a> {
     cell: &'a CellView<'a>,
-    staleness: (f64, f64, f64),
+    late: (f64, f64, f64),
     price: (f64, f64, f64),
 }
 
 /// Draws one picture per load point with several ways, a panel for each price.
 pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
     let points = view.load_points();
-    let is_news = |point: &&LoadPoint<'_>| {
-        point.has_several_ways() && point.main_metric() == Metric::Staleness
-    };
-    let points = points.iter().filter(is_news);
+    let points = points.iter().filter(|point| point.has_several_ways());
     points
         .filter_map(|point| picture(view, point, question))
         .collect()
@@ -98,7 +99,7 @@ fn ways<'a>(point: &LoadPoint<'a>, price: &Price) -> Vec<Way<'a>> {
             .collect();
         Some(Way {
             cell,
-            staleness: cell.median_and_range(Metric::Staleness)?,
+            late: cell.median_and_range(cell.main_metric())?,
             price: around(median(&prices)?, &prices),
         })
     };
@@ -119,10 +120,15 @@ fn around(value: f64, trials: &[f64]) -> (f64, f64, f64) {
 
 fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
     let body = layout::body(scene);
+    let metric = ways[0].cell.main_metric();
+    let names = match metric {
+        Metric::Staleness => NAMES,
+        _ => LONG_NAMES,
+    };
     let frame = Frame {
         left: body.left + TICKS,
         top: top + 34.0,
-        right: body.right - NAMES,
+        right: body.right - names,
         bottom: top + PANEL - 52.0,
     };
     scene.bold(
@@ -133,30 +139,28 @@ fn panel(scene: &mut Scene, price: &Price, ways: &[Way<'_>], top: f64) {
         Anchor::Start,
     );
     let all = |(low, value, high): (f64, f64, f64)| [low, value, high];
-    let stale = ways.iter().flat_map(|way| all(way.staleness));
+    let stale = ways.iter().flat_map(|way| all(way.late));
     let paid = ways.iter().flat_map(|way| all(way.price));
     let x = Axis::log(stale, (frame.left + 12.0, frame.right - 12.0));
     let y = Axis::log(paid, (frame.bottom - 8.0, frame.top + 8.0));
     layout::y_axis(scene, frame, &y, price.label, 40.0);
     layout::x_axis(scene, frame, &x, time_label, 80.0);
-    layout::x_title(scene, frame, "staleness, p50");
+    let title = format!("{}, p50", text::metric(metric));
+    layout::x_title(scene, frame, &title);
     let place = |way: &Way<'_>| {
         let price = if way.is_free() {
             frame.bottom
         } else {
             y.place(way.price.1)
         };
-        (x.place(way.staleness.1), price)
+        (x.place(way.late.1), price)
     };
     join(scene, ways, place);
     let mut labels = Vec::new();
     for way in ways {
         let look = style::of(&way.cell.cell.lane);
         let at = place(way);
-        let across = vec![
-            (x.place(way.staleness.0), at.1),
-            (x.place(way.staleness.2), at.1),
-        ];
+        let across = vec![(x.place(way.late.0), at.1), (x.place(way.late.2), at.1)];
         scene.line(across, look.ink, 1.2, Dash::Solid);
         if way.price.0 > 0.0 {
             let along = vec![(at.0, y.place(way.price.0)), (at.0, y.place(way.price.2))];

@@ -262,10 +262,24 @@ pub(crate) fn realistic(spec: TrialSpec, thinning: u64) -> TrialRecord {
             }),
         });
     }
+    if let Workload::Fanout { .. } | Workload::Duplex { .. } = record.spec.cell.workload {
+        let done = measurement.operations.verified;
+        measurement.window_cost = Some(LoadCost {
+            wall_ns: 2_000_000_000,
+            client_cpu_ns: Some(9_000 * done),
+            server_cpu_ns: Some(8_000 * done),
+            network: Some(NetworkCost {
+                ip_bytes: 400 * done,
+                ip_packets: 4 * done,
+            }),
+        });
+    }
     if record.spec.cell.workload.listens() {
         // Whoever listens sends nothing that could take its time.
-        let staleness = |metric: &Metric, _: &mut Histogram| *metric == Metric::Staleness;
-        measurement.histograms.retain(staleness);
+        let heard = [Metric::Staleness, Metric::Delivery, Metric::DeliverySpread];
+        measurement
+            .histograms
+            .retain(|metric, _| heard.contains(metric));
     }
     record
 }
