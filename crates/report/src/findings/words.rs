@@ -347,6 +347,14 @@ fn clause(finding: &Finding) -> String {
     }
 }
 
+fn rate_of_events(per_second: f64) -> String {
+    let word = match each_text(per_second).as_str() {
+        "1" => " event/s",
+        _ => " events/s",
+    };
+    units::rate(per_second).replace("/s", word)
+}
+
 fn wake_up(finding: &Finding, awake_ns: Option<f64>) -> String {
     let as_is = finding.estimate.map_or_else(
         || text::NONE.to_owned(),
@@ -363,7 +371,7 @@ fn wake_up(finding: &Finding, awake_ns: Option<f64>) -> String {
 }
 
 fn polling(finding: &Finding, events_per_second: f64, is_extrapolated: bool) -> String {
-    let rate = units::rate(events_per_second).replace("/s", " events/s");
+    let rate = rate_of_events(events_per_second);
     match finding.estimate.filter(|_| finding.part == Part::Here) {
         Some(found) => format!(
             "at {rate} costs less CPU time from an interval of {} on [{} – {}]",
@@ -414,7 +422,7 @@ fn freshness(finding: &Finding) -> String {
         bytes.unwrap_or_default(),
         requests.unwrap_or_default(),
         units::time(*staleness_p99_ns),
-        units::rate(*events_per_second).replace("/s", " events/s")
+        rate_of_events(*events_per_second)
     )
 }
 
