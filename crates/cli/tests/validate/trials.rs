@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use anyhow::{Context, bail};
+use sockrates_core::cpu_idle::CpuIdle;
 use sockrates_core::document;
 use sockrates_core::plan::{Cell, Placement, Target, TrialSpec};
 use sockrates_core::record::{Measurement, Metric, Outcome, TrialRecord};
@@ -37,9 +38,12 @@ pub(crate) const fn timing(window_ms: u32) -> Timing {
     }
 }
 
-/// Makes a cell that echoes 64 bytes over one connection.
+/// Makes a cell that echoes 64 bytes over one connection, with CPUs kept awake: formulas know nothing of waking them.
 pub(crate) fn echo(lane: &str, window_ms: u32) -> anyhow::Result<Cell> {
-    Ok(Cell::echo(lane.parse()?, 64, timing(window_ms)))
+    Ok(Cell {
+        cpu_idle: CpuIdle::Awake,
+        ..Cell::echo(lane.parse()?, 64, timing(window_ms))
+    })
 }
 
 /// Makes a trial against a fresh server with these further arguments.

@@ -207,9 +207,25 @@ fn clauses(findings: &[&Finding]) -> Vec<String> {
     }
     let written = clauses.into_iter().map(|(names, rest)| match names.len() {
         0 => rest,
-        _ => format!("{} {rest}", text::sentence_list(&names)),
+        1 => format!("{} {rest}", text::sentence_list(&names)),
+        _ => format!("{} {}", text::sentence_list(&names), plural(&rest)),
     });
     written.collect()
+}
+
+/// Says of several numbers what is said of one.
+fn plural(clause: &str) -> String {
+    let verbs = [
+        ("has ", "have "),
+        ("is ", "are "),
+        ("differs ", "differ "),
+        ("concludes ", "conclude "),
+        ("varies ", "vary "),
+    ];
+    let mut forms = verbs.into_iter();
+    forms
+        .find_map(|(one, many)| Some(format!("{many}{}", clause.strip_prefix(one)?)))
+        .unwrap_or_else(|| clause.to_owned())
 }
 
 /// Says what two groups of trials are.
@@ -522,11 +538,12 @@ fn counts(all: &[Count]) -> String {
                 Some(format!("{} {name}", each_text(each)))
             })
             .collect();
-        clauses.push(format!(
-            "{} turn-arounds ({})",
-            each_text(total),
-            parts.join(", ")
-        ));
+        let total = each_text(total);
+        let turn_arounds = match total.as_str() {
+            "1" => "turn-around",
+            _ => "turn-arounds",
+        };
+        clauses.push(format!("{total} {turn_arounds} ({})", parts.join(", ")));
     }
     let sent = [
         Counted::BytesSent,
@@ -565,7 +582,13 @@ fn counts(all: &[Count]) -> String {
         clauses.push(format!("{sent} and {received} data segments"));
     }
     if let Some(each) = of(Counted::Connections) {
-        clauses.push(format!("{} connections and ports", each_text(each)));
+        // Each takes an ephemeral port of its own.
+        let (connections, ports) = match each_text(each).as_str() {
+            "1" => ("connection", "port"),
+            _ => ("connections", "ports"),
+        };
+        let each = each_text(each);
+        clauses.push(format!("{each} {connections} and {ports}"));
     }
     let calls = pair(Counted::ClientSystemCalls, Counted::ServerSystemCalls);
     if let Some((client, server)) = calls {
@@ -615,6 +638,19 @@ mod tests {
     fn bounds_are_rounded_up() {
         assert_eq!(at_most(1.381), "1.39×");
         assert_eq!(at_most(12.2), "13×");
+    }
+
+    #[test]
+    fn several_numbers_have_a_plural() {
+        let said = [
+            ("has only bounds", "have only bounds"),
+            ("is not judged", "are not judged"),
+            ("differs at most 1.2×", "differ at most 1.2×"),
+            ("2× [1.9–2.1]", "2× [1.9–2.1]"),
+        ];
+        for (one, many) in said {
+            assert_eq!(plural(one), many);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use sockrates_core::calibration::{Calibration, WakeTimes, WakeUp};
 use sockrates_core::finding::{Effect, Finding, Part};
 use sockrates_core::plan::{Plan, TrialSpec};
 use sockrates_core::record::{Metric, TrialRecord};
@@ -290,7 +291,7 @@ fn what_was_not_told_stands_with_its_bound() {
     let open = &text[text.find("Could not be told").unwrap()..];
     assert!(
         open.contains("http1-persistent against websocket-persistent: service time p50")
-            && open.contains("differs at most"),
+            && open.contains("differ at most"),
         "{text}"
     );
 }
@@ -371,4 +372,45 @@ fn the_scanner_finds_what_is_stated() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, "2.0× [1.9–2.1]");
     assert!(check_values("", &found[0].0, &found[0].1));
+}
+
+#[test]
+fn what_waking_a_cpu_takes_is_told_where_it_was_measured() {
+    let mut dataset = run(Shape::Clear, 1);
+    let of_wake_up = |found: &&Finding| matches!(found.effect, Effect::WakeUp { .. });
+    let none = summarize(&dataset);
+    assert!(!none.findings.iter().any(|found| of_wake_up(&found)));
+
+    let times = |p50_ns| WakeTimes {
+        p50_ns,
+        p99_ns: 90_000,
+    };
+    let calibration = |p50_ns| Calibration {
+        wake_up: Some(WakeUp {
+            as_is: times(p50_ns),
+            awake: Some(times(3_000)),
+        }),
+        ..Calibration::default()
+    };
+    dataset.manifest.calibrations = [40_000, 44_000].map(calibration).to_vec();
+    let summary = summarize(&dataset);
+    let found = summary.findings.iter().find(of_wake_up).unwrap();
+    assert_eq!(found.part, Part::Here);
+    let estimate = found.estimate.unwrap();
+    assert_eq!(
+        (estimate.value, estimate.low, estimate.high),
+        (42_000.0, 40_000.0, 44_000.0)
+    );
+    for (name, output) in outputs(&dataset) {
+        let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        let is_told = words.contains("took 42.0 µs") && words.contains("3 µs when it was kept");
+        assert!(is_told, "{name}");
+    }
+
+    // A machine that refuses idle priority knows only the first.
+    for one in &mut dataset.manifest.calibrations {
+        one.wake_up.as_mut().unwrap().awake = None;
+    }
+    let text = terminal(&dataset, &summarize(&dataset));
+    assert!(text.contains("idle priority was refused"), "{text}");
 }
