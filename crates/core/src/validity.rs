@@ -8,7 +8,7 @@
 //!
 //! - **Counts** are exact whatever happens.
 //! - **CPU time** runs only while a task does. What is left is refilling caches after each interruption (`b` times
-//!   [`REFILL_NS`]), a neighbour on the same core, who may slow the other down by [`SHARED_CORE_SHARE`] of its own time,
+//!   `REFILL_NS`), a neighbour on the same core, who may slow the other down by `SHARED_CORE_SHARE` of its own time,
 //!   and kernels that charge stolen time to the task that was interrupted: then tasks ran longer than CPUs were busy.
 //! - **Rates** of closed loops fall by `s` at most per CPU. The rate of an open load is what was offered.
 //! - **Percentiles.** Let `q` be the share of operations that were interrupted. They became slower, the others did not, so

@@ -1,5 +1,5 @@
-//! How clients over HTTP ask beside the driver loop: exchanges over a connection that is kept or a new one for each, and
-//! what is made of the replies.
+//! How clients over HTTP ask beside the driver loop: exchanges over a connection that is kept or a
+//! new one for each, and what is made of the replies.
 
 use sockrates_core::failure::FailureKind;
 use sockrates_core::lane::Lifecycle;

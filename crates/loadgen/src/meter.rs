@@ -1,5 +1,5 @@
-//! What a load costs both ends and the network, read from the kernel at its beginning and its end, and at those of the
-//! window within it.
+//! What a load costs both ends and the network, read from the kernel at its beginning and its end,
+//! and at those of the window within it.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -74,8 +74,8 @@ pub(crate) fn of_requests<E: Environment>(
     }
 }
 
-/// Reads a meter when the window begins and when it ends, on a task of its own: what the load does before, such as first
-/// polls that bring nothing, costs otherwise.
+/// Reads a meter when the window begins and when it ends, on a task of its own: what the load does
+/// before, such as first polls that bring nothing, costs otherwise.
 pub(crate) struct WindowMeter {
     reading: JoinHandle<()>,
     cost: Rc<Cell<Option<LoadCost>>>,
@@ -101,7 +101,8 @@ impl WindowMeter {
         Self { reading, cost }
     }
 
-    /// Waits for the window's end, which comes a little after the last operation. `None` where the load was ended before.
+    /// Waits for the window's end, which comes a little after the last operation. `None` where the
+    /// load was ended before.
     pub(crate) async fn finish(self, is_whole: bool) -> Option<LoadCost> {
         if !is_whole {
             self.reading.abort();

@@ -1,6 +1,7 @@
-//! Clients over HTTP that post what they say, and learn of what others say by a stream of events or by polls: members of
-//! rooms, players of a game. Two tasks share one [`Voice`], as over a WebSocket; each has a connection of its own, or opens
-//! one for each request, as the lane says. Only a stream is always kept: it is one reply.
+//! Clients over HTTP that post what they say, and learn of what others say by a stream of events or
+//! by polls: members of rooms, players of a game. Two tasks share one [`Voice`], as over a
+//! WebSocket; each has a connection of its own, or opens one for each request, as the lane says.
+//! Only a stream is always kept: it is one reply.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -161,8 +162,8 @@ enum Pace {
 }
 
 impl<V> Posting<V> {
-    /// Makes the pace of polls, and begins to notice those that are due. They go on to the end of the drain, for what was
-    /// said last.
+    /// Makes the pace of polls, and begins to notice those that are due. They go on to the end of
+    /// the drain, for what was said last.
     fn pace(&self, plan: &WorkerPlan, shared: &Rc<Shared<Real>>) -> Pace {
         if self.delivery != Delivery::ShortPoll {
             // Well before the client gives up.
@@ -270,8 +271,8 @@ impl<V: Voice> Client<V> {
         }
     }
 
-    /// Listens to a stream until the alarm says that it is over. A stream that ends is a failure, and not opened again:
-    /// what it would have brought is missing.
+    /// Listens to a stream until the alarm says that it is over. A stream that ends is a failure,
+    /// and not opened again: what it would have brought is missing.
     async fn follow(self, alarm: Rc<Alarm>, mut stream: Sse<TcpStream>) {
         loop {
             let Ok(heard) = alarm.wait(pin!(stream.next_update())).await else {
@@ -286,8 +287,8 @@ impl<V: Voice> Client<V> {
         }
     }
 
-    /// Asks for what is new until the alarm says that it is over. A poll that failed is a failure, and the next one asks
-    /// for the same; after a wrong answer nothing more can be trusted.
+    /// Asks for what is new until the alarm says that it is over. A poll that failed is a failure,
+    /// and the next one asks for the same; after a wrong answer nothing more can be trusted.
     async fn poll(self, alarm: Rc<Alarm>, mut asking: Asking) {
         let shared = &*self.shared;
         let (mut target, mut request) = (String::new(), Vec::new());

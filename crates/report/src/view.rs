@@ -110,11 +110,11 @@ pub(crate) fn interval_of(cell: &Cell) -> Option<u64> {
     }
 }
 
-/// Says how a member of a room or a player speaks and listens: `post + sse`, `post + polls every 1 s`, `push`.
+/// Says how a member of a room or a player speaks and listens: `post + sse`, `post + 1 s polls`, `push`.
 fn spoken(cell: &Cell) -> String {
     match (cell.workload.delivery(&cell.lane), interval_of(cell)) {
         (Some(Delivery::Push) | None, _) => Delivery::Push.name().to_owned(),
-        (Some(_), Some(interval_ms)) => format!("post + polls every {}", interval(interval_ms)),
+        (Some(_), Some(interval_ms)) => format!("post + {} polls", interval(interval_ms)),
         (Some(delivery), None) => format!("post + {}", delivery.name().replace('-', " ")),
     }
 }

@@ -1,5 +1,5 @@
-//! Rooms over HTTP: members say something by a request of its own, and follow the room by polls, long polls or a stream
-//! of events. They and members over WebSocket are in the same rooms.
+//! Rooms over HTTP: members say something by a request of its own, and follow the room by polls,
+//! long polls or a stream of events. They and members over WebSocket are in the same rooms.
 
 use std::rc::Rc;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! Long polls: a request that is answered when there is news, or when its client does not want to wait any longer.
+//! Long polls: a request that is answered when there is news, or when its client does not want to
+//! wait any longer.
 
 use std::future::poll_fn;
 use std::str::FromStr;

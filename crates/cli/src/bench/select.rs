@@ -6,7 +6,7 @@ use sockrates_core::files::{MAX_SCENARIO_BYTES, read_bounded};
 use sockrates_core::lane::Lane;
 use sockrates_core::plan::Plan;
 use sockrates_core::profile::{self, DEFAULT_BLOCKS, Profile};
-use sockrates_core::scenario::Scenario;
+use sockrates_core::scenario::{Delivery, Scenario, Workload};
 use sockrates_loadgen::registry;
 
 use crate::exit::{Exit, Failure, OrExit};
@@ -28,21 +28,35 @@ pub(super) fn plan(choice: &Choice<'_>) -> Result<(Plan, Selected), Failure> {
     if !choice.has_floor || selected.target()?.is_some() {
         for scenario in &mut selected.scenarios {
             scenario.lanes.retain(|lane| lane.transport != FLOOR);
-        }
-    }
-    for scenario in &selected.scenarios {
-        for lane in &scenario.lanes {
-            registry::find(lane, &scenario.workload)
-                .or_exit(Exit::Usage, format!("scenario {}", scenario.name))?;
+            if selected.is_profile {
+                leave_out_optional(scenario);
+            }
         }
     }
     let Selected {
         name,
         blocks,
         scenarios,
+        ..
     } = &selected;
     let blocks = choice.blocks.unwrap_or(*blocks);
-    Ok((Plan::new(name, scenarios, blocks, choice.seed), selected))
+    let plan = Plan::new(name, scenarios, blocks, choice.seed);
+    for cell in &plan.cells {
+        registry::find(&cell.lane, &cell.workload)
+            .or_exit(Exit::Usage, format!("scenario {}", cell.scenario))?;
+    }
+    Ok((plan, selected))
+}
+
+/// Leaves out the ways for which servers of one's own need endpoints that they may lack; who names a scenario of such ways
+/// wants them.
+fn leave_out_optional(scenario: &mut Scenario) {
+    let is_required = |delivery| match scenario.workload {
+        Workload::Fanout { .. } => delivery == Delivery::Push,
+        Workload::Duplex { .. } => matches!(delivery, Delivery::Push | Delivery::ShortPoll),
+        _ => true,
+    };
+    scenario.deliveries.retain(|way| is_required(way.delivery));
 }
 
 /// A server of one's own has no port for it.
@@ -52,6 +66,7 @@ const FLOOR: &str = "tcp";
 pub(super) struct Selected {
     name: String,
     blocks: u32,
+    is_profile: bool,
     scenarios: Vec<Scenario>,
 }
 
@@ -79,10 +94,10 @@ fn select(name: &str) -> Result<Selected, Failure> {
         .into_iter()
         .find(|profile| profile.name == name)
     {
-        return resolve(&profile, &known);
+        return resolve(&profile, true, &known);
     }
     if let Some(scenario) = known.iter().find(|scenario| scenario.name == name) {
-        return resolve(&Profile::of_scenario(scenario), &known);
+        return resolve(&Profile::of_scenario(scenario), false, &known);
     }
     let is_toml = Path::new(name).extension().is_some_and(|end| end == "toml");
     if name.contains('/') || is_toml {
@@ -99,11 +114,12 @@ fn select(name: &str) -> Result<Selected, Failure> {
     Err(Failure::new(Exit::Usage, message))
 }
 
-fn resolve(profile: &Profile, known: &[Scenario]) -> Result<Selected, Failure> {
+fn resolve(profile: &Profile, is_profile: bool, known: &[Scenario]) -> Result<Selected, Failure> {
     let scenarios = profile.resolve(known)?;
     Ok(Selected {
         name: profile.name.clone(),
         blocks: profile.blocks,
+        is_profile,
         scenarios,
     })
 }
@@ -117,6 +133,7 @@ fn from_file(path: &Path) -> Result<Selected, Failure> {
     Ok(Selected {
         name,
         blocks: DEFAULT_BLOCKS,
+        is_profile: false,
         scenarios: vec![scenario],
     })
 }
@@ -144,8 +161,12 @@ fn restrict(scenarios: &mut Vec<Scenario>, names: &[String]) -> Result<(), Failu
     }
     for scenario in scenarios.iter_mut() {
         scenario.lanes.retain(|lane| lanes.contains(lane));
+        for way in &mut scenario.deliveries {
+            way.lanes.retain(|lane| lanes.contains(lane));
+        }
+        scenario.deliveries.retain(|way| !way.lanes.is_empty());
     }
-    scenarios.retain(|scenario| !scenario.lanes.is_empty());
+    scenarios.retain(|scenario| !scenario.lanes.is_empty() || !scenario.deliveries.is_empty());
     if scenarios.is_empty() {
         return Err(Failure::new(
             Exit::Usage,

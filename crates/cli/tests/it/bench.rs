@@ -162,6 +162,29 @@ fn a_dry_run_prints_the_plan_and_touches_nothing() {
     assert!(!results.exists());
 }
 
+#[test]
+fn lanes_are_picked_among_ways_and_a_profile_asks_of_a_server_what_it_must_have() {
+    let planned = |arguments: &[&str]| {
+        let output = sockrates()
+            .arg("bench")
+            .args(arguments)
+            .arg("--dry-run")
+            .assert()
+            .success();
+        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+    };
+    let kept = planned(&["game", "--lanes", "http1-persistent"]);
+    assert!(kept.contains("game-20.http1-persistent.sse") && !kept.contains("websocket"));
+    let server = ["--target", "http://127.0.0.1:9"];
+    let standard = planned(&[&["standard"][..], &server].concat());
+    assert!(standard.contains("chat-post.websocket-persistent.push"));
+    assert!(!standard.contains("chat-post.http1") && !standard.contains("tcp-"));
+    let game = planned(&[&["game"][..], &server].concat());
+    assert!(game.contains("http1-persistent.short-poll") && !game.contains(".sse"));
+    let named = planned(&[&["chat-post"][..], &server].concat());
+    assert!(named.contains("chat-post.http1-persistent.sse"));
+}
+
 /// Measures a scenario in one block; returns its folder, what the program ended with and the summary.
 fn measured(folder: &Path, scenario: &str) -> (PathBuf, Output, Value) {
     let file = folder.join("scenario.toml");

@@ -1,13 +1,13 @@
-//! The ways in which clients learn of events, messages and ticks: one variant of a scenario for each, and what ways there
-//! are over which lanes.
+//! The ways in which clients learn of events, messages and ticks: one variant of a scenario for
+//! each, and what ways there are over which lanes.
 
 use super::check::{MAX_MS, ScenarioError, require};
 use super::{Delivery, Scenario, Way, Workload};
 use crate::schedule::Load;
 
 impl Scenario {
-    /// Returns the scenario once for each way and interval of `deliveries`, with its lanes, delivery and load; just
-    /// itself where there are none.
+    /// Returns the scenario once for each way and interval of `deliveries`, with its lanes,
+    /// delivery and load; just itself where there are none.
     pub(crate) fn variants(&self) -> Vec<Self> {
         if self.deliveries.is_empty() {
             return vec![self.clone()];
@@ -26,7 +26,8 @@ impl Scenario {
                     variant.load = interval_ms.map_or(Load::Events {}, |interval_ms| {
                         Load::Interval { interval_ms }
                     });
-                    // The first poll brings nothing: from then on each brings the news of a whole interval.
+                    // The first poll brings nothing: from then on each brings the news of a whole
+                    // interval.
                     let warm_up_ms = &mut variant.timing.warm_up_ms;
                     *warm_up_ms = short_ms(interval_ms).max(*warm_up_ms);
                 }
@@ -58,7 +59,8 @@ impl Scenario {
         variants.collect()
     }
 
-    /// Checks that each lane has the way in which members of rooms and players learn of what happens.
+    /// Checks that each lane has the way in which members of rooms and players learn of what
+    /// happens.
     pub(super) fn check_delivery(&self) -> Result<(), ScenarioError> {
         let is_named = match self.workload {
             Workload::Fanout {

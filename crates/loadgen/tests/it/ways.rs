@@ -1,4 +1,5 @@
-//! Chats and games over HTTP: what members post, all get once and in order, and what a server does wrong is named.
+//! Chats and games over HTTP: what members post, all get once and in order, and what a server does
+//! wrong is named.
 
 use std::collections::BTreeMap;
 
@@ -63,8 +64,8 @@ fn every_member_of_a_room_gets_every_message_once_over_http() {
             );
             // Each message is one request, timed.
             assert_eq!(load.histograms[&Metric::ServiceTime].count(), 120, "{name}");
-            // The connections that are counted are those that the server saw, but for one that looks whether it is there
-            // and one that makes rooms.
+            // The connections that are counted are those that the server saw, but for one that
+            // looks whether it is there and one that makes rooms.
             assert_eq!(
                 usage.connections_accepted,
                 load.connections_opened + 2,

@@ -332,7 +332,7 @@ fn the_ways_of_a_chat_are_told_apart_and_compared_with_push() {
     assert!(near(ratio("http1-persistent.sse.c10", "delivery_p50"), 1.0));
     let text = one_line(&run);
     for name in [
-        "http1-persistent, post + polls every 1 s",
+        "http1-persistent, post + 1 s polls",
         "http1-per-request, post + sse",
         "websocket-persistent, push",
     ] {
