@@ -1,13 +1,9 @@
 //! Equal lanes in real runs: no difference may be found.
 
-use std::path::Path;
-
-use anyhow::Context;
 use rand::Rng;
 use sockrates_core::plan::TrialSpec;
 use sockrates_core::record::Metric;
 use sockrates_core::seed;
-use sockrates_report::Dataset;
 use sockrates_report::statistics::{signed_rank_interval, signed_rank_p};
 
 use crate::options::Options;
@@ -17,10 +13,13 @@ use crate::trials;
 pub(crate) const TEXT: &str = "\
 The same A/A test with real trials: every run measures one lane twice, the second time as its *null lane*, and compares\n\
 the medians at the 1 % level. An alarm here would mean that the order of trials, a warm-up or a leftover of the previous\n\
-trial favours one of two equals. (At this level one alarm in a hundred comparisons is chance.)";
+trial favours one of two equals. (At this level one alarm in a hundred comparisons is chance, and three in twenty have one\n\
+of 0.1 %.)";
 
 const LEVEL: f64 = 0.01;
-const RUNS: u64 = 10;
+const RUNS: u64 = 20;
+/// More have a chance of 0.1 %.
+const ALLOWED: usize = 2;
 const BLOCKS: u32 = 8;
 const WINDOW_MS: u32 = 250;
 const LANES: [&str; 2] = ["http1-persistent", "http1-persistent@null"];
@@ -33,26 +32,16 @@ struct Comparison {
     p_value: f64,
 }
 
-pub(crate) fn check(options: &Options) -> anyhow::Result<Vec<Row>> {
-    let comparisons = if options.runs.is_empty() {
-        (0..RUNS).map(measured).collect::<anyhow::Result<_>>()?
-    } else {
-        let runs: Vec<Vec<_>> = options
-            .runs
-            .iter()
-            .map(|run| recorded(run))
-            .collect::<anyhow::Result<_>>()?;
-        runs.concat()
-    };
-    anyhow::ensure!(!comparisons.is_empty(), "the runs hold no null lane");
+pub(crate) fn check(_: &Options) -> anyhow::Result<Vec<Row>> {
+    let comparisons: Vec<_> = (0..RUNS).map(measured).collect::<anyhow::Result<_>>()?;
     let mut rows: Vec<_> = comparisons.iter().map(row).collect();
     let alarms = comparisons.iter().filter(|found| found.p_value <= LEVEL);
     let alarms = alarms.count();
     rows.push(Row::judged(
         format!("alarms in {} comparisons", comparisons.len()),
-        "none",
+        format!("at most {ALLOWED}"),
         alarms.to_string(),
-        alarms == 0,
+        alarms <= ALLOWED,
     ));
     Ok(rows)
 }
@@ -86,20 +75,4 @@ fn measured(run: u64) -> anyhow::Result<Comparison> {
         ratio: signed_rank_interval(&logs, 0.95).map(|found| found.value.exp()),
         p_value: signed_rank_p(&logs),
     })
-}
-
-/// Reads the comparisons of null lanes from a run that was measured before.
-fn recorded(run: &Path) -> anyhow::Result<Vec<Comparison>> {
-    let dataset = Dataset::load(run).with_context(|| run.display().to_string())?;
-    let comparisons = sockrates_report::summarize(&dataset).comparisons;
-    let medians = comparisons
-        .into_iter()
-        .filter(|found| found.is_null && found.metric.ends_with("_p50"));
-    Ok(medians
-        .map(|found| Comparison {
-            name: format!("{}: {}", dataset.manifest.plan.name, found.cell),
-            ratio: found.ratio.map(|ratio| ratio.value),
-            p_value: found.p_value,
-        })
-        .collect())
 }

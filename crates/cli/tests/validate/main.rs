@@ -9,7 +9,7 @@
 //! - `SOCKRATES_VALIDATE_ONLY=stall,queues`: only these checks, by the first words of their modules' names.
 //! - `SOCKRATES_VALIDATE_REPETITIONS=10`: how often the small difference is looked for.
 //! - `SOCKRATES_VALIDATE_WINDOW_MS=400`: how long each of its trials lasts, two of which make a pair.
-//! - `SOCKRATES_RUNS=FOLDER:FOLDER`: take equal lanes from these runs instead of measuring some.
+//! - `SOCKRATES_RUNS=FOLDER:FOLDER`: runs of one plan that were made in a row; without them they are not compared.
 //!
 //! With any of the first four, the page is `target/VALIDATION.md` instead.
 
@@ -25,6 +25,7 @@ mod news;
 mod options;
 mod page;
 mod queues;
+mod repeated;
 mod sensitivity;
 mod simulation;
 mod stall;
@@ -47,7 +48,7 @@ struct Check {
     run: fn(&Options) -> anyhow::Result<Vec<Row>>,
 }
 
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check {
         name: "delays",
         title: "Known delays",
@@ -89,6 +90,12 @@ const CHECKS: [Check; 10] = [
         title: "False alarms in real runs",
         text: equal_lanes::TEXT,
         run: equal_lanes::check,
+    },
+    Check {
+        name: "repeated",
+        title: "Runs in a row say the same",
+        text: repeated::TEXT,
+        run: repeated::check,
     },
     Check {
         name: "sensitivity",

@@ -10,7 +10,7 @@ pub(crate) struct Options {
     pub(crate) repetitions: u32,
     /// The window of each trial of that search.
     pub(crate) window_ms: u32,
-    /// Folders of runs whose equal lanes are looked at.
+    /// Folders of runs of one plan that were made in a row.
     pub(crate) runs: Vec<PathBuf>,
     only: Vec<String>,
     is_changed: bool,

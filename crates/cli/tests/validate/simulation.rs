@@ -9,15 +9,15 @@ use crate::page::Row;
 pub(crate) const ALARMS_TEXT: &str = "\
 An *A/A test* compares a thing with itself: every difference that is found is a false alarm. Here two equal lanes are\n\
 simulated, with normal noise and a long spike in one of ten trials, and compared at the 1 % level. One alarm in a hundred\n\
-runs is then expected, and five or more have a chance of 0.3 %.";
+runs is then expected, three in all, and nine or more have a chance of 0.4 %.";
 
 pub(crate) const COVERAGE_TEXT: &str = "\
 A 95 % interval is one that holds the truth 95 times in 100. With the same spiky noise around a known difference, the\n\
 intervals around the Hodges-Lehmann estimate are counted that do.";
 
 const BLOCKS: usize = 15;
-const RUNS: u64 = 100;
-const MOST_ALARMS: usize = 4;
+const RUNS: u64 = 300;
+const MOST_ALARMS: usize = 8;
 const LEVEL: f64 = 0.01;
 const SETS: u64 = 2000;
 const TRUTH: f64 = 0.7;

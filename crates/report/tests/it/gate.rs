@@ -292,7 +292,7 @@ fn what_cannot_be_told_does_not_agree() {
         "{text}"
     );
     assert!(text.contains("could not be told"), "{text}");
-    assert!(!text.contains("nothing changed"), "{text}");
+    assert!(!text.contains("Nothing changed"), "{text}");
 }
 
 #[test]
