@@ -155,7 +155,8 @@ fn cpu(cell: &CellView<'_>, name: &str) -> Option<MetricSummary> {
         .iter()
         .filter_map(|trial| of_trial(trial, name))
         .collect();
-    if costs.is_empty() && cell.withheld(name) == 0 {
+    // What was never known cannot be withheld.
+    if cell.valid.iter().all(|trial| cpu_of_trial(trial).is_none()) {
         return None;
     }
     let value = median(&costs);
