@@ -10,7 +10,7 @@ pub(crate) mod modes;
 mod others;
 pub(crate) mod words;
 
-use sockrates_core::finding::{Finding, Scope, TwoModes};
+use sockrates_core::finding::{Finding, Part, Scope, TwoModes};
 use sockrates_core::plan::Target;
 use sockrates_core::summary::{Judgement, Summary};
 
@@ -36,7 +36,10 @@ pub(crate) fn of(view: &View<'_>, summary: &Summary) -> Vec<Finding> {
         .chain(others::of(view, &points, summary))
         .collect();
     for finding in &mut findings {
-        finding.two_modes = modes_of(&finding.cells, &summary.cells);
+        // Counts are the same in both groups.
+        if finding.part != Part::Everywhere {
+            finding.two_modes = modes_of(&finding.cells, &summary.cells);
+        }
     }
     let has_leading = findings.iter().any(|found| found.is_leading);
     if !has_leading {
