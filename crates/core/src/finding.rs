@@ -143,7 +143,7 @@ pub enum Effect {
         way: String,
         /// Events of one client's topic per second.
         events_per_second: f64,
-        /// The 99th percentile of its staleness, in nanoseconds: the median of the trials.
+        /// The 99th percentile of its staleness, in nanoseconds, over all trials together.
         staleness_p99_ns: f64,
         /// Bytes of one client in a second, both ways, with all heads.
         bytes_per_second: Option<f64>,

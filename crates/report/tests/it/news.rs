@@ -131,6 +131,21 @@ fn the_break_even_interval_follows_from_known_costs() {
 }
 
 #[test]
+fn the_cheapest_way_that_is_fresh_enough_is_named_where_all_trials_together_tell() {
+    let text = one_line(&ways(&[250, 1000], 30));
+    for sentence in [
+        "to see news within 100 ms: websocket-persistent, push costs least",
+        "to see news within 1 s: http1-persistent, every 1 s costs least",
+        "to see news within 5 s: http1-persistent, every 1 s costs least",
+    ] {
+        assert!(text.contains(sentence), "{sentence}: {text}");
+    }
+    // Forty events a trial: eight trials hold too few for a 99th percentile.
+    let few = one_line(&ways(&[250, 1000], 8));
+    assert!(!few.contains("to see news"), "{few}");
+}
+
+#[test]
 fn a_break_even_beyond_the_measured_intervals_is_said_to_be_one() {
     let run = ways(&[20, 50], 8);
     let summary = summarize(&run);
