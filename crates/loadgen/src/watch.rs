@@ -122,8 +122,8 @@ impl<'a> Watch<'a> {
         let before = std::mem::replace(&mut self.ended, (verified, failed));
         let replies = shared.recorder.borrow().replies();
         let has_answered = std::mem::replace(&mut self.replies, replies) != replies;
-        // Who is turned away is silence, too, though nothing is open meanwhile.
-        // Who listens asks for nothing, so that more may have come than was issued.
+        // Refused connections count as silence, though nothing is open meanwhile. Listeners ask
+        // for nothing, so that more may have come than was issued.
         let is_idle = before == self.ended && shared.agenda.issued().total() <= verified + failed;
         // What was asked after an idle look was asked later than that.
         let was_idle = std::mem::replace(&mut self.is_idle, is_idle);

@@ -42,7 +42,7 @@ pub(crate) struct Room {
     head: AtomicU64,
     log: Mutex<Log<Said>>,
     audience: Arc<Audience>,
-    /// Who has joined by name.
+    /// The members, by name.
     names: Mutex<HashSet<String>>,
 }
 

@@ -53,7 +53,7 @@ fn a_stream_that_is_not_read_is_dropped_and_others_get_all() {
     slow.expect_drop();
 }
 
-/// With a backlog longer than the history, who is too slow finds a gap.
+/// With a backlog longer than the history, a subscriber that is too slow finds a gap.
 fn server_that_waits() -> Server {
     server_with(Limits {
         subscriber_backlog: u64::MAX,
