@@ -30,6 +30,10 @@ pub struct Work {
     pub system_calls_by: String,
     /// The length of a message, in bytes.
     pub payload_bytes: u32,
+    /// Whether both ends had a real-time priority, so that neither ever preempted the other: else an end now and then looks
+    /// in vain for what has not come, which takes work.
+    #[serde(default)]
+    pub is_undisturbed: bool,
     /// How often each number was counted.
     pub repetitions: u32,
     /// The lanes.

@@ -161,7 +161,8 @@ impl Start {
     }
 }
 
-/// Runs a worker to its end on the calling thread.
+/// Runs a worker to its end on the calling thread. A function of its own, because `scripts/work` counts within it.
+#[inline(never)]
 pub(crate) fn run<P: Part>(
     plan: &WorkerPlan,
     start: &Start,
