@@ -67,7 +67,7 @@ impl Document for RunManifest {
 }
 
 impl RunManifest {
-    /// Returns who was measured.
+    /// Returns the server that was measured.
     pub fn target(&self) -> Target {
         let fresh = || Target::Fresh {
             arguments: self.server_arguments.clone(),

@@ -90,7 +90,7 @@ pub struct TrialSpec {
     pub seed: u64,
     /// What is measured.
     pub cell: Cell,
-    /// Who is measured.
+    /// The server that is measured.
     pub target: Target,
     /// Where the processes run.
     pub placement: Placement,
@@ -115,7 +115,7 @@ impl Document for TrialSpec {
     }
 }
 
-/// Who is measured.
+/// The server that is measured.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {

@@ -40,7 +40,7 @@ pub(crate) struct Activity {
     stage: AtomicU8,
     lingers: AtomicBool,
     is_cut: AtomicBool,
-    /// Who is sent what others say, if the client is; goes with its subscription or membership.
+    /// The receiver of what others say, where there is one; goes with its subscription or membership.
     listener: Mutex<Option<Weak<dyn Listener>>>,
 }
 

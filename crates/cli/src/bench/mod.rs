@@ -141,7 +141,7 @@ fn plan_and_measure(arguments: &Arguments) -> Result<Option<Measured>, Failure> 
     measure(&order).map(Some)
 }
 
-/// Returns who is measured: the server that was given, or that the scenario names, or fresh ones.
+/// Returns the server to measure: the one that was given, or that the scenario names, or fresh ones.
 fn target(
     arguments: &Arguments,
     selected: &Selected,

@@ -30,7 +30,7 @@ Operations that fail are counted and named, and are [exit code](EXIT-CODES.md) 5
 PEERS = """\
 ## The same faults, other tools
 
-Five connections, asked for two seconds over HTTP; whoever has not ended after ten seconds is ended. What stands here
+Five connections, asked for two seconds over HTTP; a tool that has not ended after ten seconds is stopped. What stands here
 are exit codes and the tools' own words; rates are of this machine. sockrates is told what the body must be
 (`--expect-body`), which none of the others can be without a script.
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from case import ROOT, SOCKRATES, Lab, free_port
 from servers import Faulty
 
-# They are asked for two seconds; who has not ended after ten never will.
+# They are asked for two seconds; a tool that has not ended after ten never will.
 ASKED_S, PATIENCE_S = 2, 10
 CONNECTIONS = 5
 

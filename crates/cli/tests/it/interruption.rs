@@ -268,7 +268,7 @@ fn in_session(arguments: &[&str], file: Option<&Path>, results: &Path) -> Child 
         .unwrap()
 }
 
-/// Waits until the kernel has ended whoever was left, which it does at once.
+/// Waits until the kernel has ended the processes that were left, which it does at once.
 fn assert_nobody_is_left(session: u32) {
     let left = || -> Vec<String> {
         let processes = std::fs::read_dir("/proc").unwrap().map(Result::unwrap);

@@ -49,18 +49,30 @@ pub(crate) fn check(options: &Options) -> anyhow::Result<Vec<Row>> {
     let idle_ns = trials::server_cpu(&idle)?;
     // What a request takes beyond the server, without a queue.
     let outside_ns = (quantile(&idle, Metric::ResponseTime, 0.5) - idle_ns).max(0.0);
+    let busy_ns = alone(options)? - outside_ns;
     println!(
-        "  server {} besides the burn, {} outside",
-        units::time(idle_ns),
+        "  server {} per request, {} outside",
+        units::time(busy_ns),
         units::time(outside_ns)
     );
-    let rate = UTILISATION * 1e9 / (BURN_NS + idle_ns);
+    let rate = UTILISATION * 1e9 / busy_ns;
     let mut rows = Vec::new();
     for law in [Law::Exponential, Law::Constant] {
         let cell = cell(rate, window_ms)?;
-        rows.extend(check_law(law, &cell, outside_ns, options)?);
+        rows.extend(check_law(law, &cell, busy_ns, outside_ns, options)?);
     }
     Ok(rows)
+}
+
+/// Measures how long a request takes that finds the server free, on average. The kernel's CPU time of the server is less:
+/// interrupts and a hypervisor hold its CPU, too.
+fn alone(options: &Options) -> anyhow::Result<f64> {
+    let cell = Cell {
+        wait: Wait::Spin,
+        ..trials::echo("http1-persistent", options.choose(20_000, 3000))?
+    };
+    let measured = trials::measure(&trials::spec(cell, &["--burn", CONSTANT])?)?;
+    Ok(mean(&measured, Metric::ServiceTime))
 }
 
 /// Measures what an operation takes when nothing queues, while the server sleeps between two of them for as long as it will
@@ -86,6 +98,7 @@ fn cell(rate_per_second: f64, window_ms: u32) -> anyhow::Result<Cell> {
 fn check_law(
     law: Law,
     cell: &Cell,
+    service_ns: f64,
     outside_ns: f64,
     options: &Options,
 ) -> anyhow::Result<Vec<Row>> {
@@ -94,7 +107,11 @@ fn check_law(
         Law::Constant => ("M/D/1", CONSTANT),
     };
     let measured = trials::measure(&trials::spec(cell.clone(), &["--burn", burn])?)?;
-    let service_ns = trials::server_cpu(&measured)?;
+    println!(
+        "  {name}: {} of CPU per request; {:?}",
+        units::time(trials::server_cpu(&measured)?),
+        measured.surroundings
+    );
     let offered = cell.load.offered_per_second(CONNECTIONS);
     let utilisation = offered.context("an open load")? * service_ns / 1e9;
     let by_formula = formula(law, service_ns, utilisation).plus(outside_ns);
@@ -202,7 +219,7 @@ fn recursion(law: Law, cell: &Cell, service_ns: f64) -> Times {
         Law::Constant => BURN_NS,
     };
     let burns: Vec<f64> = arrivals.iter().map(|_| draw()).collect();
-    let extra_ns = service_ns - burns.iter().sum::<f64>() / burns.len() as f64;
+    let extra_ns = service_ns - BURN_NS;
     let mut free_ns = 0.0_f64;
     let mut times = Vec::new();
     for (arrival, burn_ns) in arrivals.iter().zip(burns) {

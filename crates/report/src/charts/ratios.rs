@@ -75,7 +75,7 @@ pub(crate) fn draw(view: &View<'_>, question: &str) -> Vec<Picture> {
         show(&mut scene, panel, top, &panels);
         top += panel.height();
     }
-    let note = "point: estimated ratio · bar: its 95 % interval, alone where nothing was told · grey band: differences too small to matter";
+    let note = "point: estimate · bar: 95 % interval, alone where nothing was told · grey: too small to matter";
     layout::end(&mut scene, note, &origin(view));
     vec![Picture {
         suffix: String::new(),

@@ -25,10 +25,10 @@ const SHORTEST_NS: f64 = 1e4;
 const TIMES: [(Metric, &str); 3] = [
     (
         Metric::InputToSnapshot,
-        "from an input to the snapshot that knows it",
+        "from an input to its snapshot",
     ),
-    (Metric::Staleness, "age of a snapshot when it arrives"),
-    (Metric::TickJitter, "how far two snapshots lie off the beat"),
+    (Metric::Staleness, "age of a snapshot on arrival"),
+    (Metric::TickJitter, "how far off the beat snapshots are"),
 ];
 
 /// Draws a panel per game.

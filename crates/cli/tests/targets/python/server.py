@@ -177,7 +177,7 @@ async def next_news(readings, event, patience_s):
     while True:
         event.clear()
         for _ in range(len(readings)):
-            # Whoever has its turn now has the next one last.
+            # The connection whose turn it is now is the last in the next round.
             readings.rotate(-1)
             if news := readings[-1].news():
                 return news

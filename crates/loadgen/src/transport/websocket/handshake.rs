@@ -1,6 +1,6 @@
 //! The opening handshake (RFC 6455 section 4.1), with the checks that make a connection a WebSocket.
 //!
-//! Each check that fails has a name of its own, for whoever has to find out why.
+//! Each check that fails has a name of its own, so that its message says why.
 
 use std::fmt::Arguments;
 use std::mem::MaybeUninit;
