@@ -147,8 +147,8 @@ fn counts(summaries: &[Summary]) -> Row {
         let exact = |lane: &CountedLane| {
             (
                 lane.connections,
-                lane.turn_arounds.clone(),
-                (lane.sent.clone(), lane.received.clone()),
+                lane.turn_arounds,
+                (lane.sent, lane.received),
                 lane.segments_sent.filter(|_| !varies("data_segments_sent")),
                 lane.segments_received
                     .filter(|_| !varies("data_segments_received")),

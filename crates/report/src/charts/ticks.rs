@@ -23,10 +23,7 @@ const SHORTEST_NS: f64 = 1e4;
 
 /// The times, and what they are.
 const TIMES: [(Metric, &str); 3] = [
-    (
-        Metric::InputToSnapshot,
-        "from an input to its snapshot",
-    ),
+    (Metric::InputToSnapshot, "from an input to its snapshot"),
     (Metric::Staleness, "age of a snapshot on arrival"),
     (Metric::TickJitter, "how far off the beat snapshots are"),
 ];

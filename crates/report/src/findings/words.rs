@@ -160,8 +160,11 @@ fn line(findings: &[&Finding], all: &[Finding]) -> String {
         return String::new();
     };
     let subject = subject(first);
+    let wishes: Vec<String> = findings.iter().filter_map(|one| wish(one)).collect();
     let mut line = clauses(findings).join("; ");
-    if !subject.is_empty() {
+    if !wishes.is_empty() {
+        line = format!("to see news within {}: {subject}", wishes.join(" or "));
+    } else if !subject.is_empty() {
         line = format!("{subject}: {line}");
     }
     if first.part == Part::Here {
@@ -272,12 +275,16 @@ fn subject(finding: &Finding) -> String {
             )
         }
         Effect::WakeUp { .. } => "waking it".to_owned(),
-        Effect::Freshness { within_ms, .. } => {
-            format!(
-                "to see news within {}",
-                units::time(f64::from(*within_ms) * 1e6)
-            )
-        }
+        // The answer: wishes that have the same one share a line.
+        Effect::Freshness { .. } => freshness(finding),
+    }
+}
+
+/// Names how soon news shall be seen.
+fn wish(finding: &Finding) -> Option<String> {
+    match finding.effect {
+        Effect::Freshness { within_ms, .. } => Some(units::time(f64::from(within_ms) * 1e6)),
+        _ => None,
     }
 }
 
@@ -408,16 +415,17 @@ fn freshness(finding: &Finding) -> String {
         each => format!(", {each:.2} requests"),
     });
     let names: Vec<String> = rivals.iter().map(|rival| text::line(rival)).collect();
-    let rivals = if names.is_empty() {
-        "costs least".to_owned()
+    let (least, rivals) = if names.is_empty() {
+        (" costs least", String::new())
     } else {
-        format!(
-            "cannot be told to cost more or less than {}",
-            text::sentence_list(&names)
+        let rivals = text::sentence_list(&names);
+        (
+            "",
+            format!("; {rivals} cannot be told to cost more or less"),
         )
     };
     format!(
-        "{} {rivals}: {cpu} of CPU of both ends{}{} per client and second, staleness p99 {}, at {}",
+        "{}{least}: {cpu} of CPU of both ends{}{} per client and second, staleness p99 {}, at {}{rivals}",
         text::line(way),
         bytes.unwrap_or_default(),
         requests.unwrap_or_default(),
