@@ -149,6 +149,11 @@ pub fn is_name(name: &str) -> bool {
 
 fn rate(query: &str, name: &'static str, least: f64) -> Result<f64, QueryError> {
     parameter(query, name)
+        .filter(|value| {
+            value
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        })
         .and_then(|value| value.parse().ok())
         .filter(|rate| (least..=MAX_PER_SECOND).contains(rate))
         .ok_or(QueryError {
@@ -164,11 +169,17 @@ fn number<T: std::str::FromStr>(
 ) -> Result<T, QueryError> {
     match parameter(query, name) {
         None => Ok(default),
-        Some(value) => value.parse().map_err(|_| QueryError {
+        Some(value) => whole_number(value).ok_or(QueryError {
             name,
             form: "a whole number",
         }),
     }
+}
+
+/// Reads a whole number of decimal digits alone; `None` for anything else, a sign included, which Rust's own parser takes.
+pub fn whole_number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -193,13 +204,19 @@ mod tests {
             ("rate=-1", "rate"),
             ("rate=nan", "rate"),
             ("rate=1000001", "rate"),
+            ("rate=+1", "rate"),
+            ("rate=1e3", "rate"),
+            ("rate=infinity", "rate"),
             ("rate=1&arrivals=often", "arrivals"),
             ("rate=1&bytes=-1", "bytes"),
+            ("rate=1&bytes=+1", "bytes"),
             ("rate=1&seed=x", "seed"),
+            ("rate=1&seed=+1", "seed"),
+            ("rate=1&seed=", "seed"),
         ] {
             assert_eq!(TopicSpec::parse(query).unwrap_err().name, name, "{query}");
         }
-        for query in ["", "hz=0", "hz=inf"] {
+        for query in ["", "hz=0", "hz=inf", "hz=+20"] {
             assert_eq!(GameSpec::parse(query).unwrap_err().name, "hz", "{query}");
         }
     }

@@ -6,6 +6,7 @@
 //! by its player from 1 on.
 
 use crate::payload::{self, PayloadKind};
+use crate::publishing;
 
 /// One snapshot, as parsed from its line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,7 +50,7 @@ impl<'a> Snapshot<'a> {
 /// Returns an input's number; `None` when this is no input.
 pub fn input_number(input: &[u8]) -> Option<u64> {
     let number = input.split(|byte| *byte == b' ').next()?;
-    let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+    let number = publishing::whole_number(std::str::from_utf8(number).ok()?)?;
     (number > 0).then_some(number)
 }
 
@@ -68,7 +69,7 @@ mod tests {
     fn an_input_begins_with_its_number() {
         assert_eq!(input_number(b"7 left"), Some(7));
         assert_eq!(input_number(b"7"), Some(7));
-        for wrong in [&b""[..], b"x", b"-1 x", b"0 x", b" 7"] {
+        for wrong in [&b""[..], b"x", b"-1 x", b"+1 x", b"0 x", b" 7"] {
             assert_eq!(input_number(wrong), None);
         }
     }

@@ -2,7 +2,6 @@
 //! long polls or a stream of events. They and members over WebSocket are in the same rooms.
 
 use std::rc::Rc;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -10,7 +9,7 @@ use std::task::{Context, Poll};
 use fastwebsockets::OpCode;
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
-use sockrates_core::publishing::{is_name, parameter};
+use sockrates_core::publishing::{is_name, parameter, whole_number};
 
 use crate::activity::Activity;
 use crate::endpoints;
@@ -117,10 +116,11 @@ fn find<'a>(query: &'a str, shared: &Shared) -> Result<(Arc<Room>, &'a str, &'a 
 /// Makes whoever asks a member, and finds the place from which it wants to know messages.
 fn join(query: &str, since: Option<&str>, shared: &Shared) -> Result<(Arc<Room>, u64), Refusal> {
     let (room, _, member) = find(query, shared)?;
-    let since = since
-        .map(u64::from_str)
-        .transpose()
-        .map_err(|_| senseless(&room, "since must be the number of a message\n"))?;
+    let number = |since| {
+        whole_number(since)
+            .ok_or_else(|| senseless(&room, "since must be the number of a message\n"))
+    };
+    let since = since.map(number).transpose()?;
     let known = room.begin(since).map_err(|place| match place {
         Misplaced::Missed { oldest } => missed(&room, oldest),
         Misplaced::Beyond => senseless(&room, "since is beyond the latest message\n"),

@@ -57,8 +57,8 @@ pub(crate) fn snapshot(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
 /// Returns the last tick that a player has seen.
 fn since(query: &str) -> Result<u64, Refusal> {
     publishing::parameter(query, "since").map_or(Ok(0), |value| {
-        let number = value.parse();
-        number.map_err(|_| Refusal::Malformed("since must be the number of a tick\n"))
+        let number = publishing::whole_number(value);
+        number.ok_or(Refusal::Malformed("since must be the number of a tick\n"))
     })
 }
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use sockrates_core::publishing::parameter;
+use sockrates_core::publishing::{parameter, whole_number};
 
 use crate::reply::{self, BINARY, Refusal, Reply, TEXT};
 use crate::worker::Shared;
@@ -16,7 +16,7 @@ pub(crate) async fn echo(body: Incoming, limit: usize) -> Result<Reply, Refusal>
 /// Answers with the beginning of the payload.
 pub(crate) fn payload(query: &str, shared: &Shared) -> Result<Reply, Refusal> {
     let bytes = parameter(query, "bytes")
-        .and_then(|value| value.parse::<usize>().ok())
+        .and_then(whole_number::<usize>)
         .filter(|bytes| *bytes <= shared.limits.message_bytes)
         .ok_or(Refusal::Malformed(
             "bytes must be a number up to the limit of messages\n",

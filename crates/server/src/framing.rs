@@ -1,8 +1,8 @@
 //! What hyper lets pass and another reader of the same bytes may understand otherwise: requests that could be smuggled past a
 //! proxy are refused, and end their connection (RFC 9112 sections 3.2, 6.1 and 11.2).
 //!
-//! hyper refuses different lengths, lists of them, and odd codings by itself, and ends a connection whose request has both a
-//! length and a coding.
+//! hyper refuses different lengths, lists of them, odd codings, folded lines, bare carriage returns and spaces ahead of a colon
+//! by itself, and ends a connection whose request has both a length and a coding.
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Version};

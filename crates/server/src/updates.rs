@@ -2,10 +2,9 @@
 
 use std::iter::{repeat_n, zip};
 use std::rc::Rc;
-use std::str::FromStr;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use sockrates_core::publishing::{TopicSpec, is_name, parameter, parameters};
+use sockrates_core::publishing::{TopicSpec, is_name, parameter, parameters, whole_number};
 use sockrates_core::target::{self, DEFAULT_TOPIC};
 
 use crate::activity::Activity;
@@ -117,10 +116,10 @@ fn topic_name(query: &str) -> &str {
 
 /// Finds the place in a topic from which a client asks for updates.
 fn begin(topic: &Topic, since: Option<&str>) -> Result<u64, Refusal> {
-    let since = since
-        .map(u64::from_str)
-        .transpose()
-        .map_err(|_| senseless(topic, "since must be a sequence number\n"))?;
+    let number = |since| {
+        whole_number(since).ok_or_else(|| senseless(topic, "since must be a sequence number\n"))
+    };
+    let since = since.map(number).transpose()?;
     topic.begin(since).map_err(|place| match place {
         Misplaced::Missed { oldest } => missed(topic, oldest),
         Misplaced::Beyond => senseless(topic, "since is beyond the latest update\n"),

@@ -2,11 +2,10 @@
 //! wait any longer.
 
 use std::future::poll_fn;
-use std::str::FromStr;
 use std::task::Poll;
 use std::time::Duration;
 
-use sockrates_core::publishing::parameter;
+use sockrates_core::publishing::{parameter, whole_number};
 use sockrates_core::target::LONG_POLL_MAX_MS;
 
 use crate::activity::Activity;
@@ -17,7 +16,7 @@ use crate::pause::pause;
 pub(crate) fn timeout(query: &str) -> Option<Duration> {
     let ms = match parameter(query, "timeout_ms") {
         None => Some(LONG_POLL_MS),
-        Some(value) => u32::from_str(value).ok(),
+        Some(value) => whole_number(value),
     };
     ms.filter(|ms| (1..=LONG_POLL_MAX_MS).contains(ms))
         .map(|ms| Duration::from_millis(ms.into()))

@@ -86,6 +86,9 @@ fn payload_is_the_beginning_of_a_known_stream() {
         "?bytes=",
         "?bytes=x",
         "?bytes=-1",
+        "?bytes=+5",
+        "?bytes=%205",
+        "?bytes=5.0",
         "?other=1",
         "?bytes=1048577",
     ] {
@@ -95,6 +98,49 @@ fn payload_is_the_beginning_of_a_known_stream() {
             "{query}"
         );
     }
+}
+
+/// TARGET.md: whole, decimal and without a sign. `+5` is 5 to some parsers, and ` 5` to those that decode queries.
+#[test]
+fn numbers_have_no_sign() {
+    let server = server();
+    let mut client = Client::http(&server);
+    assert_eq!(client.put("/duplex/games/g?hz=20").status, 201);
+    assert_eq!(client.put("/chat/rooms/r").status, 201);
+    for target in [
+        "/payload?bytes=",
+        "/updates/poll?since=",
+        "/updates/long-poll?timeout_ms=",
+        "/updates/long-poll?since=",
+        "/updates/stream?since=",
+        "/duplex/snapshot?game=g&player=p&since=",
+        "/duplex/long-poll?game=g&player=p&timeout_ms=",
+        "/chat/poll?room=r&member=m&since=",
+        "/chat/long-poll?room=r&member=m&timeout_ms=",
+        "/chat/stream?room=r&member=m&since=",
+    ] {
+        for number in ["+0", "+1", "-0", "%2B1", "0x1", "1_0"] {
+            let reply = client.get(&format!("{target}{number}"));
+            assert_eq!(reply.status, 400, "{target}{number}");
+        }
+    }
+    for target in [
+        "/updates/topics/t?rate=",
+        "/updates/topics/t?rate=0&bytes=",
+        "/updates/topics/t?rate=0&seed=",
+        "/duplex/games/h?hz=",
+        "/duplex/games/h?hz=20&bytes=",
+    ] {
+        let reply = client.put(&format!("{target}+1"));
+        assert_eq!(reply.status, 400, "{target}");
+    }
+    let last = "GET /updates/stream HTTP/1.1\r\nHost: here\r\nLast-Event-ID: +0\r\n\r\n";
+    assert_eq!(client.request(last).status, 400);
+    let input = "POST /duplex/input?game=g&player=p HTTP/1.1\r\nHost: here\r\n\
+                 Content-Length: 2\r\n\r\n+1";
+    assert_eq!(client.request(input).status, 400);
+    // The connection lives on.
+    assert_eq!(client.get("/payload?bytes=5").body.len(), 5);
 }
 
 #[test]
@@ -187,6 +233,12 @@ fn requests_that_could_be_smuggled_end_the_connection() {
         echo("Host: a\r\nHost: b\r\n", ""),
         echo("Host: a b\r\n", ""),
         echo("Host: a@b\r\n", ""),
+        echo("Host: h\r\nhost: h\r\n", ""),
+        echo(" Host: h\r\n", ""),
+        echo("Host:\r\n h\r\n", ""),
+        echo("Host: h\r\nA: b\rC: d\r\n", ""),
+        echo("Host: h\rA: b\r\n", ""),
+        echo("Host: h\r\nContent-Length : 1\r\n", "a"),
     ] {
         let mut client = Client::http(&server);
         client.send(&request);
