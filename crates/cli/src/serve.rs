@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
+use sockrates_core::units;
 use sockrates_server::faults::{Faults, Instructions, Padding, Stall, Times};
 use sockrates_server::{Config, Limits, Publisher, Server, StartError};
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,20 +47,20 @@ pub(crate) struct Arguments {
     /// The largest number of connections at a time
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = numbers::within::<usize>(1..=1 << 20))]
     max_connections: usize,
-    /// Seconds a request head may take
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_read_timeout.as_secs_f64())]
+    /// How long a request head may take: 10s, 1m30s; a bare number is seconds
+    #[arg(long, value_name = "TIME", default_value_t = Limits::default().header_read_timeout.as_secs_f64(), value_parser = seconds)]
     header_timeout: f64,
-    /// Seconds from a complete request head to the end of its reply
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().exchange_timeout.as_secs_f64())]
+    /// The time from a complete request head to the end of its reply
+    #[arg(long, value_name = "TIME", default_value_t = Limits::default().exchange_timeout.as_secs_f64(), value_parser = seconds)]
     exchange_timeout: f64,
-    /// Seconds a connection may be idle
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().idle_timeout.as_secs_f64())]
+    /// How long a connection may be idle
+    #[arg(long, value_name = "TIME", default_value_t = Limits::default().idle_timeout.as_secs_f64(), value_parser = seconds)]
     idle_timeout: f64,
     /// Updates or messages a subscriber may be behind before it is disconnected
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().subscriber_backlog, value_parser = numbers::within::<u64>(1..=1 << 32))]
     subscriber_backlog: u64,
-    /// Seconds of silence after which a stream of updates says that it is alive
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().keep_alive.as_secs_f64())]
+    /// The silence after which a stream of updates says that it is alive
+    #[arg(long, value_name = "TIME", default_value_t = Limits::default().keep_alive.as_secs_f64(), value_parser = seconds)]
     keep_alive: f64,
     /// The mean rate of the default topic's publisher; 0 keeps it silent
     #[arg(long, value_name = "RATE", default_value_t = 0.0)]
@@ -72,6 +73,11 @@ pub(crate) struct Arguments {
     event_seed: u64,
     #[command(flatten)]
     faults: FaultArguments,
+}
+
+/// Reads a time as `run` does; returns seconds.
+fn seconds(text: &str) -> Result<f64, String> {
+    Ok(units::time_ms(text)? / 1e3)
 }
 
 #[derive(Args, Debug)]

@@ -30,6 +30,7 @@ pub mod scenario;
 pub mod schedule;
 pub mod seed;
 pub mod snapshot;
+pub mod suggest;
 pub mod summary;
 pub mod surroundings;
 pub mod target;

@@ -346,6 +346,7 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.check()?;
+        scenario.check_count()?;
         Ok(scenario)
     }
 

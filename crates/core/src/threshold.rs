@@ -5,7 +5,7 @@
 //! subject    = time "_" ( "p" digits [ "_" digits ] | "min" | "mean" | "max" ) | "throughput" | count
 //! time       = a metric's name, as `service_time` or `response_time`
 //! count      = "failed" | "unfinished" | "verified" | "unasked"
-//! unit       = of times (needed): "ns" | "us" | "µs" | "ms" | "s"
+//! unit       = of times (needed): "ns" | "us" | "µs" | "ms" | "s" | "m" | "h", also as in "1m30s"
 //!            | of throughput: "k" | "M", and "/s"
 //!            | of counts: "k" | "M", or "%" of the operations
 //! ```
@@ -14,6 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::record::Metric;
+use crate::{suggest, units};
 
 /// A condition under which a run fails.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,10 +141,19 @@ impl FromStr for Threshold {
             }
         } else {
             let (metric, statistic) = time(subject).ok_or_else(|| error(unknown(subject)))?;
-            let factor = ns(unit).ok_or_else(|| {
-                error(format!("`{unit}` is no unit of time: use ns, us, ms or s"))
-            })?;
-            (Subject::Time(metric, statistic), factor)
+            let wrong = || {
+                error(format!(
+                    "`{unit}` is no unit of time: use ns, us, ms, s, m or h"
+                ))
+            };
+            let limit = ns(unit).map(|factor| value * factor);
+            let limit = limit.or_else(|| long_time(rest, unit)).ok_or_else(wrong)?;
+            return Ok(Self {
+                text: text.trim().to_owned(),
+                subject: Subject::Time(metric, statistic),
+                comparator,
+                limit,
+            });
         };
         Ok(Self {
             text: text.trim().to_owned(),
@@ -193,6 +203,12 @@ fn ns(unit: &str) -> Option<f64> {
     }
 }
 
+/// Reads a time in the units of flags, in nanoseconds. A number without a unit is none.
+fn long_time(text: &str, unit: &str) -> Option<f64> {
+    let ms = units::time_ms(text).ok().filter(|_| !unit.is_empty())?;
+    Some(ms * 1e6)
+}
+
 fn count(name: &str) -> Option<Count> {
     match name {
         "failed" => Some(Count::Failed),
@@ -228,11 +244,32 @@ fn quantile(name: &str) -> Option<f64> {
 
 fn unknown(subject: &str) -> String {
     let times: Vec<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
+    let near = meant(subject, &times);
     format!(
-        "`{}` is nothing that is measured: use throughput, failed, unfinished, verified, unasked, or one of {} with _p50, _p99_9, _min, _mean or _max",
+        "`{}` is nothing that is measured{near}: use throughput, failed, unfinished, verified, unasked, or one of {} with _p50, _p99_9, _min, _mean or _max",
         subject.escape_debug(),
         times.join(", ")
     )
+}
+
+/// Says what a subject may have been meant to be.
+fn meant(subject: &str, times: &[&str]) -> String {
+    let dotless = subject.replace('.', "_");
+    if quantile(&dotless).is_some() || ["min", "mean", "max"].contains(&subject) {
+        return format!(" (did you mean `service_time_{dotless}` or `response_time_{dotless}`?)");
+    }
+    let of_time = times.iter().copied().filter_map(|time| {
+        let (name, ending) = dotless.char_indices().find_map(|(at, _)| {
+            let (name, ending) = dotless.split_at(at);
+            let ending = ending.strip_prefix('_')?;
+            let is_ending = quantile(ending).is_some() || ["min", "mean", "max"].contains(&ending);
+            is_ending.then_some((name, ending))
+        })?;
+        (suggest::nearest(name, [time]) == Some(time)).then(|| format!("{time}_{ending}"))
+    });
+    let counts = ["throughput", "failed", "unfinished", "verified", "unasked"];
+    let known: Vec<_> = of_time.chain(counts.map(str::to_owned)).collect();
+    suggest::hint(&dotless, known.iter().map(String::as_str))
 }
 
 #[cfg(test)]
@@ -267,6 +304,15 @@ mod tests {
             nines,
             Subject::Time(Metric::ServiceTime, Statistic::Quantile(99.99 / 100.0))
         );
+        for (text, limit) in [
+            ("1m30s", 90e9),
+            ("1m", 60e9),
+            ("2h", 7200e9),
+            ("1s500ms", 1.5e9),
+        ] {
+            let threshold = parse(&format!("service_time_p50 > {text}"));
+            assert_eq!(threshold.limit, limit, "{text}");
+        }
         for (name, statistic) in [
             ("min", Statistic::Min),
             ("mean", Statistic::Mean),
@@ -287,7 +333,15 @@ mod tests {
         assert!(problem("unasked > 1%").contains("no unit of a count"));
         assert!(problem("throughput > 1 ms").contains("no unit of a rate"));
         assert!(problem("service_time_p99 > 20").contains("no unit of time"));
+        assert!(problem("service_time_p99 > 1m30").contains("no unit of time"));
+        assert!(problem("service_time_p99 > 30s1m").contains("no unit of time"));
         assert!(problem("latency_p99 > 20ms").contains("service_time"));
+        assert!(problem("p99 > 20ms").contains("did you mean `service_time_p99` or"));
+        assert!(problem("p99.9 > 20ms").contains("`service_time_p99_9`"));
+        assert!(problem("responce_time_p99 > 1s").contains("did you mean `response_time_p99`?"));
+        assert!(problem("service_time_p99.9 > 1s").contains("`service_time_p99_9`?"));
+        assert!(problem("fialed > 0").contains("did you mean `failed`?"));
+        assert!(!problem("latency_p99 > 20ms").contains("did you mean"));
         assert!(problem("service_time_p100 > 20ms").contains("nothing that is measured"));
         assert!(problem("\x1b > 1").contains("\\u{1b}"));
     }

@@ -16,6 +16,24 @@ pub fn rate(per_second: f64) -> String {
     format!("{}/s", count(per_second))
 }
 
+/// Writes a whole time as flags take it: `1h30m`, `90ms`, `0`.
+pub fn flag_time(ms: u32) -> String {
+    let parts = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    let mut left = ms;
+    let mut text = String::new();
+    for (unit, unit_ms) in parts {
+        if left >= unit_ms {
+            text += &format!("{}{unit}", left / unit_ms);
+            left %= unit_ms;
+        }
+    }
+    if text.is_empty() {
+        "0".to_owned()
+    } else {
+        text
+    }
+}
+
 /// Writes a count: `950`, `12.4 k`, `1.20 M`.
 pub fn count(value: f64) -> String {
     match value.abs() {
@@ -41,24 +59,12 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// Reads a time: a number with `ms`, `s`, `m` or `h`, or a number of seconds. Returns milliseconds.
+/// Reads a time: numbers with `h`, `m`, `s` and `ms`, from the largest unit to the smallest and each once, as in `1h30m`; or a
+/// number of seconds. Returns milliseconds; an error says what would be right.
 pub fn parse_time_ms(text: &str) -> Result<u32, String> {
-    let (number, unit) = split(text);
-    let factor = match unit {
-        "ms" => 1.0,
-        "" | "s" => 1e3,
-        "m" | "min" => 60e3,
-        "h" => 3600e3,
-        _ => f64::NAN,
-    };
-    let ms = number
-        .parse::<f64>()
-        .map_or(f64::NAN, |number| number * factor);
-    if ms.is_nan() {
-        return Err("write a time as in 30s, 2m, 1h or 500ms".to_owned());
-    }
-    if !(0.0..=MAX_MS).contains(&ms) {
-        return Err("is out of range: use 0 to 1h".to_owned());
+    let ms = time_ms(text)?;
+    if !(0.0..=f64::from(MAX_MS)).contains(&ms) {
+        return Err("is out of range: use 0 to 24h".to_owned());
     }
     // In range.
     #[expect(
@@ -68,6 +74,37 @@ pub fn parse_time_ms(text: &str) -> Result<u32, String> {
     )]
     let whole = ms.round() as u32;
     Ok(whole)
+}
+
+/// As [`parse_time_ms`], without a limit.
+pub fn time_ms(text: &str) -> Result<f64, String> {
+    let error = || "write a time as in 30s, 1m30s, 2h or 500ms".to_owned();
+    let (mut rest, mut ms, mut last) = (text.trim(), 0.0, f64::INFINITY);
+    loop {
+        let (number, behind) = split(rest);
+        let end = behind
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(behind.len());
+        let (unit, more) = behind.split_at(end);
+        let factor = match unit {
+            // Behind another unit, nobody knows what it would be.
+            "" if last.is_infinite() && more.is_empty() => 1e3,
+            "h" => 3600e3,
+            "m" | "min" => 60e3,
+            "s" => 1e3,
+            "ms" => 1.0,
+            _ => return Err(error()),
+        };
+        let number = number.parse::<f64>().map_err(|_| error())?;
+        if factor >= last {
+            return Err(error());
+        }
+        ms += number * factor;
+        (last, rest) = (factor, more.trim_start());
+        if rest.is_empty() {
+            return Ok(ms);
+        }
+    }
 }
 
 /// Reads a count: digits, and `k` or `m` for thousands or millions.
@@ -97,8 +134,8 @@ pub fn parse_count(text: &str) -> Result<u32, String> {
     Ok(whole)
 }
 
-/// As long as any trial may last.
-const MAX_MS: f64 = 3_600_000.0;
+/// The longest time that a flag or a scenario may say: a day, in milliseconds.
+pub const MAX_MS: u32 = 86_400_000;
 const MAX_COUNT: f64 = 100e6;
 
 /// Splits a number from what stands behind it.
@@ -148,6 +185,13 @@ mod tests {
             ("500ms", 500),
             ("2 m", 120_000),
             ("1h", 3_600_000),
+            ("1m30s", 90_000),
+            ("1h30m", 5_400_000),
+            ("2h", 7_200_000),
+            ("1h 2min 3s 4ms", 3_723_004),
+            ("1s500ms", 1500),
+            ("24h", MAX_MS),
+            ("0.5m30s", 60_000),
             ("0", 0),
         ] {
             assert_eq!(parse_time_ms(text), Ok(ms), "{text}");
@@ -159,11 +203,22 @@ mod tests {
             "1d",
             "1e3",
             "nan",
-            "2h",
+            "24h1ms",
+            "1m30",
+            "30s1m",
+            "1m1m",
+            "1m30x",
+            "1m-30s",
+            "m30s",
+            "1..5s",
             "99999999999999999999h",
         ] {
             assert!(parse_time_ms(text).is_err(), "{text}");
         }
+        for ms in [0, 1, 999, 1500, 90_000, 5_400_000, 3_723_004, MAX_MS] {
+            assert_eq!(parse_time_ms(&flag_time(ms)), Ok(ms), "{}", flag_time(ms));
+        }
+        assert_eq!(flag_time(5_400_000), "1h30m");
         for (text, count) in [
             ("500", 500),
             ("10k", 10_000),

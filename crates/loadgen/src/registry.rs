@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use sockrates_core::lane::{Lane, Lifecycle};
 use sockrates_core::scenario::{Delivery, Workload};
+use sockrates_core::suggest;
 use tokio::net::TcpStream;
 
 use crate::converse::Conversing;
@@ -115,7 +116,7 @@ pub const ROWS: &[Row] = &[
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LaneError {
     /// There is no such lane.
-    #[error("unknown lane `{lane}`; known: {known}")]
+    #[error("unknown lane `{lane}`{}; known: {known}", suggest::hint(.lane, .known.split(", ")))]
     Unknown {
         /// What was asked for.
         lane: String,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sockrates_core::lane::Lane;
 use sockrates_core::manifest::RunStatus;
+use sockrates_core::suggest;
 
 use crate::dataset::Dataset;
 use crate::view::{CellView, LoadPoint, View};
@@ -76,7 +77,7 @@ struct NotCompared {
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
     /// The run holds no such lane.
-    #[error("run {run} has no lane `{lane}`; it has: {known}")]
+    #[error("run {run} has no lane `{lane}`{}; it has: {known}", suggest::hint(.lane, .known.split(", ")))]
     UnknownLane {
         /// The run.
         run: String,

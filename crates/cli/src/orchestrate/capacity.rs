@@ -23,7 +23,7 @@ const FAILED_SHARE: f64 = 1e-3;
 pub(super) async fn search(spec: &TrialSpec, p99_ms: f64, stop: &Stop) -> TrialRecord {
     let started_unix_ms = clock::unix_ms();
     let objective = Duration::from_secs_f64(p99_ms / 1e3);
-    let objective_ns = u64::try_from(objective.as_nanos()).expect("an objective is below an hour");
+    let objective_ns = u64::try_from(objective.as_nanos()).expect("an objective is at most a day");
     let mut search = Search::new(FIRST_RATE, objective_ns);
     let mut probes = Vec::new();
     let (mut best, mut last) = (None, None);

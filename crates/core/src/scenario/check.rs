@@ -4,6 +4,7 @@ use super::{Delivery, Scenario, Timing, Way, Workload};
 use crate::lane::{Lane, Lifecycle};
 use crate::plan::Cell;
 use crate::schedule::Load;
+pub(super) use crate::units::MAX_MS;
 
 /// The largest payload a scenario may ask for: the target server's default limit for one message.
 pub const MAX_PAYLOAD_BYTES: u32 = 1 << 20;
@@ -12,7 +13,6 @@ const MAX_CONNECTIONS: u32 = 1 << 16;
 /// A run of more has no end.
 const MAX_CELLS: usize = 1000;
 const MAX_RATE_PER_SECOND: f64 = 10e6;
-pub(super) const MAX_MS: u32 = 3_600_000;
 /// More take longer than any trial may.
 const MAX_OPERATIONS: u32 = 100_000_000;
 const MAX_EXCHANGES: u32 = 1_000_000;
@@ -231,6 +231,23 @@ impl Scenario {
         Ok(())
     }
 
+    /// Checks that so many operations are due at all. Records of earlier versions may say what is never reached.
+    pub(super) fn check_count(&self) -> Result<(), ScenarioError> {
+        let Some(count) = self.operations else {
+            return Ok(());
+        };
+        let seconds = f64::from(self.timing.warm_up_ms + self.timing.window_ms) / 1e3;
+        let offered = self.connections.iter();
+        let offered = offered.filter_map(|count| self.load.offered_per_second(*count));
+        let fewest = offered.fold(f64::INFINITY, |least, rate| least.min(rate * seconds));
+        require(f64::from(count) <= fewest, "operations", || {
+            format!(
+                "is {count}, and about {fewest:.0} are due in {seconds} s: use fewer, a longer \
+                 `timing.window_ms` or a higher rate"
+            )
+        })
+    }
+
     fn check_load(&self) -> Result<(), ScenarioError> {
         match self.load {
             Load::Closed {} | Load::Events {} => {}
@@ -418,6 +435,19 @@ mod tests {
             error("connections = [1]", "connections = [1]\noperations = 0")
                 .contains("`operations`")
         );
+        let few = "[1]\noperations = 10000\ntiming = { warm_up_ms = 0, window_ms = 9000 }";
+        let open = r#"{ model = "open-constant", rate_per_second = 1000.0 }"#;
+        let late = GOOD.replace(r#"{ model = "closed" }"#, open);
+        let late = Scenario::parse(&late.replace("[1]", few))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            late.contains("`operations`") && late.contains("about 9000"),
+            "{late}"
+        );
+        let day = "[1]\ntiming = { window_ms = 86400000 }";
+        Scenario::parse(&GOOD.replace("[1]", day)).unwrap();
+        assert!(error("[1]", "[1]\ntiming = { window_ms = 86400001 }").contains("86400000"));
         let no_objective = r#"{ model = "capacity", p99_ms = 0.0 }"#;
         assert!(error(r#"{ model = "closed" }"#, no_objective).contains("`load.p99_ms`"));
         for rate in ["0.0", "-1.0", "nan", "inf"] {
