@@ -14,5 +14,6 @@ pub mod namespace;
 pub mod process;
 pub mod spinners;
 pub mod surroundings;
+pub mod terminal;
 pub mod timer;
 pub mod wake_up;

@@ -33,6 +33,7 @@ use crate::interval_log;
 use crate::metrics;
 use crate::ratio::median;
 
+use crate::text::COLUMNS;
 pub use crate::text::exchange;
 use crate::view::{CellView, Trial, View};
 
@@ -48,6 +49,8 @@ pub struct Single {
     pub percentiles: Vec<f64>,
     /// The conditions under which the run fails.
     pub thresholds: Vec<Threshold>,
+    /// How wide tables may be, in columns.
+    pub columns: usize,
 }
 
 /// The metrics whose values are kept trial by trial, so that later runs can be compared.
@@ -73,6 +76,7 @@ impl Single {
             resolve_ns: None,
             percentiles,
             thresholds: Vec::new(),
+            columns: COLUMNS,
         }
     }
 
@@ -128,7 +132,7 @@ impl Single {
 
     /// Tells a result in plain text; with `is_full`, with the whole spectrum of its times.
     pub fn text(&self, result: &RunResult, is_full: bool) -> String {
-        let mut text = terminal::tell(result);
+        let mut text = terminal::tell(result, self.columns);
         if is_full {
             let view = View::new(&self.dataset);
             let measured = Measured::of(&view.cells[0]);

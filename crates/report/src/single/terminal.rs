@@ -1,6 +1,7 @@
-//! A result in plain text, at most 100 columns wide: both clocks, set-up, answers, bytes, health, and how far to trust it.
+//! A result in plain text, at most 100 columns wide, its tables narrower where the terminal is: both clocks, set-up, answers, bytes, health, and how far to trust it.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use sockrates_core::lane::Lifecycle;
 use sockrates_core::manifest::RunStatus;
@@ -13,7 +14,7 @@ use sockrates_core::units;
 use sockrates_core::verdict::Flag;
 
 use crate::metrics;
-use crate::text::{self, COLUMNS, paragraph};
+use crate::text::{self, paragraph};
 
 /// How wide names at the left are.
 const NAMES: usize = 17;
@@ -21,11 +22,11 @@ const NAMES: usize = 17;
 const NUMBERS: usize = 11;
 
 /// Tells a result.
-pub(super) fn tell(result: &RunResult) -> String {
+pub(super) fn tell(result: &RunResult, columns: usize) -> String {
     let mut all = heading(result);
     all.push('\n');
-    times(&mut all, result);
-    set_up(&mut all, result);
+    times(&mut all, result, columns);
+    set_up(&mut all, result, columns);
     all.push('\n');
     for (name, words) in facts(result) {
         fact(&mut all, name, &words);
@@ -150,24 +151,42 @@ const CLOCKS: [(Metric, &str, &str); 6] = [
     (Metric::InterArrival, "between messages", "on a connection"),
 ];
 
-fn times(all: &mut String, result: &RunResult) {
-    let Some(any) = result.times.values().next() else {
+fn times(all: &mut String, result: &RunResult, columns: usize) {
+    let clocks = CLOCKS
+        .into_iter()
+        .filter_map(|(metric, name, meaning)| Some((name, result.times.get(&metric)?, meaning)));
+    table(all, &clocks.collect::<Vec<_>>(), true, columns);
+}
+
+/// A name, its times and what they are.
+type Row<'a> = (&'static str, &'a TimeSummary, &'static str);
+
+/// Writes rows below their percentiles, and again for those that a line has no room for. A table that goes on another one of one
+/// part needs no heading.
+fn table(all: &mut String, rows: &[Row<'_>], has_heading: bool, columns: usize) {
+    let Some((_, any, _)) = rows.first() else {
         return;
     };
-    let mut line = format!("  {:NAMES$}", "");
-    for one in &any.percentiles {
-        line += &format!("{:>NUMBERS$}", format!("p{}", one.percentile));
-    }
-    writeln!(all, "{line}{:>NUMBERS$}", "max").expect(STRING);
-    for (metric, name, meaning) in CLOCKS {
-        if let Some(time) = result.times.get(&metric) {
-            row(all, name, time, meaning);
+    let names = any
+        .percentiles
+        .iter()
+        .map(|one| format!("p{}", one.percentile));
+    let names: Vec<_> = names.chain(["max".to_owned()]).collect();
+    let fitting = (columns.saturating_sub(2 + NAMES) / NUMBERS).max(1);
+    for (part, names) in names.chunks(fitting).enumerate() {
+        if has_heading || any.percentiles.len() >= fitting {
+            let names = names.iter().map(|name| format!("{name:>NUMBERS$}"));
+            writeln!(all, "  {:NAMES$}{}", "", names.collect::<String>()).expect(STRING);
+        }
+        for row in rows {
+            let numbers = part * fitting..part * fitting + names.len();
+            write_row(all, *row, numbers, columns);
         }
     }
 }
 
 /// What opening a connection took; what takes no time over this transport is left out.
-fn set_up(all: &mut String, result: &RunResult) {
+fn set_up(all: &mut String, result: &RunResult, columns: usize) {
     let is_websocket = result.transport == "websocket";
     let opened = result.network.connections_opened;
     let parts = [
@@ -192,18 +211,22 @@ fn set_up(all: &mut String, result: &RunResult) {
         format!("; looking the name up took {}", units::time(ns as f64))
     });
     writeln!(all, "  {opened} {connections} opened{resolve}").expect(STRING);
-    for (name, time, meaning) in parts {
-        row(all, name, time, meaning);
-    }
+    table(all, &parts, false, columns);
 }
 
-fn row(all: &mut String, name: &str, time: &TimeSummary, meaning: &str) {
+fn write_row(
+    all: &mut String,
+    (name, time, meaning): Row<'_>,
+    numbers: Range<usize>,
+    columns: usize,
+) {
     let mut line = format!("  {name:NAMES$}");
-    for one in &time.percentiles {
-        line += &format!("{:>NUMBERS$}", percentile(one));
+    let all_numbers = time.percentiles.iter().map(percentile);
+    let all_numbers = all_numbers.chain([units::time(time.max_ns as f64)]);
+    for number in all_numbers.skip(numbers.start).take(numbers.len()) {
+        line += &format!("{number:>NUMBERS$}");
     }
-    line += &format!("{:>NUMBERS$}", units::time(time.max_ns as f64));
-    if line.chars().count() + 2 + meaning.chars().count() <= COLUMNS {
+    if line.chars().count() + 2 + meaning.chars().count() <= columns {
         line += &format!("  {meaning}");
     }
     writeln!(all, "{line}").expect(STRING);

@@ -102,6 +102,34 @@ fn a_quiet_trial_is_trusted_and_its_numbers_are_its_own() {
 }
 
 #[test]
+fn more_percentiles_than_a_line_holds_go_on_below() {
+    let (mut single, _) = result(1, 100_000, |_| ());
+    single.percentiles = vec![1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 80.0, 90.0, 95.0];
+    let result = single.result().unwrap();
+    for (columns, parts) in [(100, 2), (80, 2), (60, 4), (20, 10)] {
+        single.columns = columns;
+        let text = single.text(&result, false);
+        let table: Vec<_> = text
+            .lines()
+            .skip(4)
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let rows = |name: &str| table.iter().filter(|line| line.contains(name)).count();
+        assert_eq!(rows("service time"), parts, "{text}");
+        let names = table
+            .iter()
+            .filter(|line| line.starts_with(&" ".repeat(19)));
+        let names: Vec<_> = names.flat_map(|line| line.split_whitespace()).collect();
+        let all = [
+            "p1", "p5", "p10", "p25", "p50", "p75", "p80", "p90", "p95", "max",
+        ];
+        assert_eq!(names, all, "{text}");
+        let widest = table.iter().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= columns.max(30), "{columns}: {text}");
+    }
+}
+
+#[test]
 fn what_spoils_a_result_is_said_in_its_last_line() {
     let level = |change: fn(&mut TrialRecord)| {
         let trust = result(1, 100_000, change).1.trust;
