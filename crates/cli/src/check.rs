@@ -12,6 +12,8 @@ use crate::bench::{self, Order};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::output;
 use crate::report;
+use crate::streams;
+use crate::target;
 
 /// Check a run against a reference.
 ///
@@ -48,7 +50,7 @@ pub(crate) struct Arguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Also write the result as Markdown
+    /// Also write the result as Markdown; `-` is standard output, instead of the text
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 }
@@ -57,11 +59,20 @@ pub(crate) struct Arguments {
 const RETEST_BLOCKS: u32 = 15;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.json
+        && arguments
+            .markdown
+            .as_deref()
+            .is_some_and(streams::is_standard)
+    {
+        let message = "--json and --markdown - both go to standard output: give --markdown a file";
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let load = |name: &str| {
         let folder = report::locate(name, &arguments.results);
         Dataset::load(&folder).map_err(report::load_failure)
     };
-    let (baseline, run) = (load(&arguments.baseline)?, load(&arguments.run)?);
+    let (run, baseline) = (load(&arguments.run)?, load(&arguments.baseline)?);
     if arguments.work {
         gate::demand_work(&run, &baseline).map_err(impossible)?;
     }
@@ -69,14 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if check.outcome == Outcome::Suspicious && !arguments.no_retest {
         retest(&mut check, &run, &baseline, &arguments.results)?;
     }
-    if let Some(path) = &arguments.markdown {
-        write(path, &check.markdown())?;
-    }
-    if arguments.json {
-        output::json(&check)?;
-    } else {
-        output::result(&check.text());
-    }
+    print(arguments, &check)?;
     match check.outcome {
         Outcome::Differs => Err(Failure::new(
             Exit::Gate,
@@ -93,6 +97,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
+}
+
+fn print(arguments: &Arguments, check: &Check) -> Result<(), Failure> {
+    match &arguments.markdown {
+        Some(path) if streams::is_standard(path) => {
+            output::result(&check.markdown());
+            return Ok(());
+        }
+        Some(path) => write(path, &check.markdown())?,
+        None => {}
+    }
+    if arguments.json {
+        return output::json(check);
+    }
+    output::result(&check.text());
+    Ok(())
 }
 
 fn impossible(error: CheckError) -> Failure {
@@ -127,7 +147,7 @@ fn retest(
         return Ok(());
     }
     if let Target::Running { http, .. } = manifest.target()
-        && !http.ip().is_loopback()
+        && !target::is_here(http.ip())
     {
         // A file does not choose whom this machine loads.
         check.notes.push(format!(

@@ -17,6 +17,7 @@ mod results;
 mod run;
 mod serve;
 mod signals;
+mod streams;
 mod target;
 mod trial;
 

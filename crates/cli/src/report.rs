@@ -199,7 +199,7 @@ pub(crate) fn print(
 /// A path is a path; anything else is the name of a run in the results folder.
 pub(crate) fn locate(run: &str, results: &Path) -> PathBuf {
     let as_path = Path::new(run);
-    if as_path.join("run.json").exists() {
+    if as_path.components().count() > 1 || as_path.join("run.json").exists() {
         as_path.to_owned()
     } else {
         results.join(run)

@@ -88,6 +88,15 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Begins or resumes a run: from here on it can be resumed, as `latest`. What cannot begin leaves no empty folder.
+    pub(crate) fn begin(&self, manifest: &RunManifest) -> Result<(), Failure> {
+        self.write_manifest(manifest).inspect_err(|_| {
+            // Anything in it stays.
+            let _ = std::fs::remove_dir(&self.path);
+        })?;
+        self.point_latest()
+    }
+
     /// Writes `run.json`: as partial when the run begins, as it is when it ends.
     pub(crate) fn write_manifest(&self, manifest: &RunManifest) -> Result<(), Failure> {
         let mut kept = manifest.clone();
@@ -104,11 +113,13 @@ impl RunFolder {
     }
 
     /// Points `latest` beside the folder to it.
-    pub(crate) fn point_latest(&self) -> Result<(), Failure> {
+    fn point_latest(&self) -> Result<(), Failure> {
         let link = self.path.with_file_name("latest");
         let temporary = self
             .path
             .with_file_name(format!(".latest.{}", std::process::id()));
+        // Left by a process of the same id that was killed.
+        let _ = std::fs::remove_file(&temporary);
         std::os::unix::fs::symlink(&self.run_id, &temporary)
             .and_then(|()| std::fs::rename(&temporary, &link))
             .or_exit(

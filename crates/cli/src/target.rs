@@ -1,6 +1,7 @@
 //! From a URL to a server that may be measured: parsed, looked up, and this machine's unless allowed by name.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::str::FromStr;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ pub(crate) fn reach(
 }
 
 /// Finds the place that a URL names.
-pub(crate) fn find(url: &str, allowed: &[String]) -> Result<Place, Failure> {
+pub(crate) fn find(url: &str, allowed: &[Allowed]) -> Result<Place, Failure> {
     let shown = url.escape_debug();
     let usage = |problem: &str| Failure::new(Exit::Usage, format!("`{shown}`: {problem}"));
     let has_scheme = url.contains("://");
@@ -127,8 +128,10 @@ pub(crate) fn find(url: &str, allowed: &[String]) -> Result<Place, Failure> {
         Host::Ipv6(address) => (vec![SocketAddr::from((*address, port))], None),
         Host::Domain(domain) => look_up(domain, port)?,
     };
+    let mut addresses: Vec<_> = addresses.into_iter().map(reached).collect();
+    addresses.dedup();
     let host_name = parsed.host_str().unwrap_or_default();
-    guard(host_name, &addresses, allowed)?;
+    guard(&name.to_owned(), port, &addresses, allowed)?;
     let query = parsed
         .query()
         .map_or_else(String::new, |query| format!("?{query}"));
@@ -173,22 +176,139 @@ fn look_up(name: &str, port: u16) -> Result<(Vec<SocketAddr>, Option<u64>), Fail
     Ok((addresses, Some(took_ns)))
 }
 
-/// A load generator is a weapon: only this machine is a target, unless another one is named.
-pub(crate) fn guard(
-    host: &str,
+/// A load generator is a weapon: only this machine is a target, unless another one is named, by its name or by all of its
+/// addresses.
+fn guard(
+    host: &Host,
+    port: u16,
     addresses: &[SocketAddr],
-    allowed: &[String],
+    allowed: &[Allowed],
 ) -> Result<(), Failure> {
-    let is_here = addresses.iter().all(|address| address.ip().is_loopback());
-    let is_allowed = allowed.iter().any(|name| name.eq_ignore_ascii_case(host));
-    if is_here || is_allowed {
+    let is_named = |host: &Host| allowed.iter().any(|other| other.is(host, port));
+    let may_be_asked =
+        |address: &SocketAddr| is_here(address.ip()) || is_named(&host_of(address.ip()));
+    if is_named(host) || addresses.iter().all(may_be_asked) {
         return Ok(());
     }
+    let elsewhere = addresses.iter().find(|address| !is_here(address.ip()));
+    let spelled = one_spelling(host.clone());
+    let other_port = allowed.iter().find(|other| other.host == spelled);
+    let but = other_port.map_or_else(String::new, |other| {
+        let named = other.port.unwrap_or(port);
+        format!("; --allow-target names port {named} of it, and this is {port}")
+    });
     let message = format!(
-        "`{host}` is not this machine ({}): loads go elsewhere only when the server is yours and you say so, with --allow-target {host}",
-        addresses[0].ip()
+        "`{host}` is not this machine ({}): loads go elsewhere only when the server is yours and you say so, with --allow-target {host}{but}",
+        elsewhere.unwrap_or(&addresses[0]).ip()
     );
     Err(Failure::new(Exit::Environment, message))
+}
+
+/// Checks again where a run that is resumed has measured.
+pub(crate) fn guard_running(
+    name: &str,
+    address: SocketAddr,
+    allowed: &[Allowed],
+) -> Result<(), Failure> {
+    // What is no host any more is still an address.
+    let host = name
+        .parse()
+        .map_or_else(|_| host_of(address.ip()), |named: Allowed| named.host);
+    guard(&host, address.port(), &[address], allowed)
+}
+
+/// Says whether an address is one of this machine's: a load there reaches nobody else.
+pub(crate) fn is_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified() || is_own(address)
+}
+
+/// Returns where a connection to an address leads: to no address in particular means to this machine, and an IPv4 address in
+/// IPv6's clothes is one of IPv4.
+fn reached(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    if ip == address.ip() {
+        // With its scope, where it has one.
+        address
+    } else {
+        (ip, address.port()).into()
+    }
+}
+
+/// Asks the kernel which address this machine would use to reach that one: only what is its own is reached by itself. Nothing
+/// is sent.
+fn is_own(address: IpAddr) -> bool {
+    let any: SocketAddr = match address {
+        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let asked = UdpSocket::bind(any).and_then(|socket| {
+        // The port is of no importance: discard.
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    asked.is_ok_and(|source| source.ip() == address)
+}
+
+fn host_of(address: IpAddr) -> Host {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Host::Ipv4(address),
+        IpAddr::V6(address) => Host::Ipv6(address),
+    }
+}
+
+/// A host that may be loaded although it is not this machine; with a port, only there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Allowed {
+    host: Host,
+    port: Option<u16>,
+}
+
+impl Allowed {
+    fn is(&self, host: &Host, port: u16) -> bool {
+        self.host == one_spelling(host.clone()) && self.port.is_none_or(|only| only == port)
+    }
+}
+
+/// Reads `HOST`, `HOST:PORT` or a URL, an IPv6 address with brackets or without.
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_bare = text.parse::<Ipv6Addr>().is_ok();
+        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let authority = if is_bare {
+            format!("[{text}]")
+        } else {
+            rest.to_owned()
+        };
+        // Either scheme hides its own port.
+        let parsed = ["http", "https"].map(|scheme| Url::parse(&format!("{scheme}://{authority}")));
+        let [Ok(parsed), Ok(other)] = parsed else {
+            return Err("write a host as in a URL, with its port or without: 192.0.2.1, [2001:db8::1]:8080 or server.example".to_owned());
+        };
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err("carries credentials: leave them out".to_owned());
+        }
+        let host = parsed.host().map(|host| one_spelling(host.to_owned()));
+        Ok(Self {
+            host: host.ok_or("names no host")?,
+            port: parsed.port().or(other.port()),
+        })
+    }
+}
+
+/// What the parser of URLs leaves apart: the dot at the end of a whole name, and IPv4 addresses in IPv6's clothes.
+fn one_spelling(host: Host) -> Host {
+    match host {
+        Host::Domain(name) => Host::Domain(name.trim_end_matches('.').to_owned()),
+        Host::Ipv6(address) => host_of(address.into()),
+        Host::Ipv4(_) => host,
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +351,101 @@ mod tests {
         let (exit, message) = refused("http://192.0.2.1/");
         assert_eq!(exit, Exit::Environment);
         assert!(message.contains("--allow-target 192.0.2.1"), "{message}");
-        assert!(find("http://192.0.2.1/", &["192.0.2.1".to_owned()]).is_ok());
+    }
+
+    fn is_found(url: &str, allowed: &str) -> bool {
+        find(url, &[allowed.parse().unwrap()]).is_ok()
+    }
+
+    #[test]
+    fn a_host_is_allowed_in_any_of_its_spellings() {
+        for allowed in [
+            "192.0.2.1",
+            "192.0.2.1:8080",
+            "http://192.0.2.1:8080/a?b",
+            "ws://192.0.2.1/",
+            "0xC0000201",
+            "192.0.513",
+            "::ffff:192.0.2.1",
+            "[::ffff:c000:201]:8080",
+        ] {
+            assert!(is_found("http://192.0.2.1:8080/", allowed), "{allowed}");
+            assert!(
+                is_found("ws://[::ffff:192.0.2.1]:8080/", allowed),
+                "{allowed}"
+            );
+            assert!(!is_found("http://198.51.100.9:8080/", allowed), "{allowed}");
+        }
+        for allowed in [
+            "2001:db8::1",
+            "[2001:DB8:0:0::1]",
+            "[2001:db8::1]:80",
+            "http://[2001:db8::1]",
+        ] {
+            assert!(is_found("http://[2001:db8::0:1]/", allowed), "{allowed}");
+            assert!(!is_found("http://[2001:db8::2]/", allowed), "{allowed}");
+        }
+        let named = |allowed: &str| allowed.parse::<Allowed>().unwrap();
+        for same in ["Server.Example", "server.example.", "SERVER.example:80"] {
+            assert!(named(same).is(&named("server.example").host, 80), "{same}");
+        }
+        assert_eq!(named("h:443").port, Some(443));
+        let other_port = find("http://192.0.2.1:8080/", &[named("192.0.2.1:80")]).unwrap_err();
+        let message = other_port.error.to_string();
+        assert!(
+            message.contains("port 80 of it, and this is 8080"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_names_no_host_is_told_so() {
+        for text in [
+            "",
+            "http://",
+            "a b",
+            "::1::2",
+            "[::1",
+            "h:99999",
+            "1.2.3.4.5",
+        ] {
+            assert!(text.parse::<Allowed>().is_err(), "{text}");
+        }
+        assert!(
+            "a:b@h"
+                .parse::<Allowed>()
+                .unwrap_err()
+                .contains("credentials")
+        );
+    }
+
+    #[test]
+    fn this_machine_has_many_addresses() {
+        for url in [
+            "http://0.0.0.0:8000/",
+            "http://0:8000/",
+            "http://[::]:8000/",
+            "http://127.1.2.3/",
+            "http://[::ffff:127.0.0.1]:8000/",
+            "http://[::ffff:0.0.0.0]:8000/",
+        ] {
+            assert!(find(url, &[]).is_ok(), "{url}");
+        }
+        let mapped = find("http://[::ffff:127.0.0.1]:8000/", &[]).unwrap();
+        assert_eq!(mapped.addresses, ["127.0.0.1:8000".parse().unwrap()]);
+        let any = find("http://[::]:8000/", &[]).unwrap();
+        assert_eq!(
+            (any.addresses[0].to_string(), &*any.host),
+            ("[::1]:8000".to_owned(), "[::]:8000")
+        );
+        // Its own address in a network, if it is in one.
+        let own = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+            socket.connect("192.0.2.1:9")?;
+            socket.local_addr()
+        });
+        assert!(own.is_err() || find(&format!("http://{}/", own.unwrap()), &[]).is_ok());
+        for elsewhere in ["192.0.2.1", "2001:db8::1", "255.255.255.255", "224.0.0.1"] {
+            assert!(!is_here(elsewhere.parse().unwrap()), "{elsewhere}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The only place that writes files: a file appears whole or not at all. And the limits within which files are read: who
 //! wrote them is not known.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -94,12 +94,12 @@ pub fn replace_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let _writing = WRITING.read().unwrap_or_else(PoisonError::into_inner);
     let folder = folder_of(path);
     fs::create_dir_all(folder)?;
-    let name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy();
+    // A name need not be UTF-8.
+    let mut temporary = OsString::from(".");
+    temporary.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     // The process id keeps two writers of one folder apart.
-    let temporary = folder.join(format!(".{name}.{}{UNFINISHED}", std::process::id()));
+    temporary.push(format!(".{}{UNFINISHED}", std::process::id()));
+    let temporary = folder.join(temporary);
     let result = write_synced(&temporary, contents).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // Nothing can be done about a failing clean-up; the first error is the one to report.
@@ -166,6 +166,16 @@ mod tests {
         write_whole(&path, b"second").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_need_not_be_utf8() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let longest = [&[0xff; 200][..], b".json"].concat();
+        let path = folder.path().join(OsStr::from_bytes(&longest));
+        write_whole(&path, b"x").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"x");
     }
 
     #[test]

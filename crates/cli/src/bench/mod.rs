@@ -31,7 +31,7 @@ use crate::progress::Progress;
 use crate::report;
 use crate::results::RunFolder;
 use crate::signals::{Signals, Stop};
-use crate::target::Place;
+use crate::target::{Allowed, Place};
 use crate::{numbers, serve, target};
 
 /// Measure a profile, a scenario or a scenario file, and write a report.
@@ -44,10 +44,10 @@ use crate::{numbers, serve, target};
     reason = "each is a switch on the command line"
 )]
 pub(crate) struct Arguments {
-    /// A profile, a scenario, or the path of a scenario file
+    /// A profile, a scenario, or the path of a scenario file; `-` is standard input
     #[arg(value_name = "PROFILE|SCENARIO|FILE", default_value = "quick")]
     name: String,
-    /// Finish this run, which was interrupted or killed: its id, its folder, or `latest`. Plan, seed and target are its own;
+    /// Finish this run, which was interrupted or killed: its id, its folder, or `latest`, the one that began last. Plan, seed and target are its own;
     /// the block that was under way begins anew
     #[arg(
         long,
@@ -71,9 +71,9 @@ pub(crate) struct Arguments {
     /// what docs/TARGET.md says
     #[arg(long, value_name = "URL", conflicts_with = "serve_with")]
     target: Option<String>,
-    /// Allow this host, which is not this machine
+    /// Allow this host, which is not this machine: HOST, HOST:PORT or a URL
     #[arg(long, value_name = "HOST")]
-    allow_target: Vec<String>,
+    allow_target: Vec<Allowed>,
     /// Give every target server these further arguments, as in --serve-with="--burn http1=5000"
     #[arg(
         long,
@@ -101,6 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(run) => {
             let folder = report::locate(run, &arguments.results);
             let (run, sitting) = resume::open(folder, &arguments.allow_target)?;
+            output::note(&run.resumed(sitting.len()));
             Some(run.measure(sitting, arguments.quiet)?)
         }
         None => plan_and_measure(arguments)?,
@@ -124,6 +125,7 @@ fn plan_and_measure(arguments: &Arguments) -> Result<Option<Measured>, Failure> 
         has_floor: arguments.target.is_none(),
     };
     let (plan, selected) = select::plan(&chosen)?;
+    selected.left_out.iter().for_each(|line| output::note(line));
     let server_arguments = serve::check_arguments(&arguments.serve_with)?;
     let target = target(arguments, &selected, &plan, server_arguments)?;
     if arguments.dry_run {
@@ -244,9 +246,21 @@ struct Run {
 }
 
 impl Run {
+    /// Says which run goes on, and how much of it is missing.
+    fn resumed(&self, missing: usize) -> String {
+        let plan = &self.manifest.plan;
+        format!(
+            "resuming {}: {}, begun {}, {missing} of {} trials to be measured",
+            self.folder.path.display(),
+            plan.name,
+            clock::compact_utc(self.manifest.started_unix_ms),
+            plan.trial_count()
+        )
+    }
+
     /// Measures these trials of the plan, all that are missing, and writes the report.
     fn measure(mut self, trials: Vec<TrialSpec>, is_quiet: bool) -> Result<Measured, Failure> {
-        self.folder.write_manifest(&self.manifest)?;
+        self.folder.begin(&self.manifest)?;
         let stop = Signals::hold()?.watch()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -265,7 +279,6 @@ impl Run {
         let tally = tally?;
         written?;
         let derived = report::write(&self.folder.path)?;
-        self.folder.point_latest()?;
         Ok(Measured {
             folder: self.folder.path,
             derived,
@@ -451,7 +464,9 @@ fn manifest(folder: &RunFolder, order: &Order, started_unix_ms: u64) -> RunManif
 
 /// The command as typed, but for the program's path and for what headers keep secret.
 pub(crate) fn command_line() -> String {
-    let arguments = std::env::args().skip(1).map(|argument| {
+    // A path need not be UTF-8.
+    let arguments = std::env::args_os().skip(1).map(|argument| {
+        let argument = argument.to_string_lossy().into_owned();
         // `Name: value`, `-HName: value` or `--header=Name: value`.
         let Some((before, _)) = argument.split_once(':') else {
             return argument;

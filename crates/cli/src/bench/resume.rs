@@ -15,12 +15,12 @@ use super::{Run, check_descriptors, failure_of, find_running, fingerprint_here};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::report;
 use crate::results::RunFolder;
-use crate::target::Place;
+use crate::target::{Allowed, Place, guard_running};
 
 /// Opens a run, and returns it with the trials that it lacks.
 pub(super) fn open(
     path: PathBuf,
-    allowed_targets: &[String],
+    allowed_targets: &[Allowed],
 ) -> Result<(Run, Vec<TrialSpec>), Failure> {
     let Dataset {
         mut manifest,
@@ -53,6 +53,10 @@ pub(super) fn open(
         .iter()
         .filter(|record| !again.contains(&record.spec.block));
     let failed = kept.filter_map(failure_of).collect();
+    // `latest` may lead elsewhere before this run has ended.
+    let path = path
+        .canonicalize()
+        .or_exit(Exit::Results, format!("open {}", path.display()))?;
     let folder = RunFolder::open(path, manifest.run_id.clone())?;
     folder.sweep()?;
     manifest.resumed_unix_ms.push(clock::unix_ms());
@@ -151,16 +155,12 @@ fn is_measured(record: &TrialRecord) -> bool {
 
 impl Place {
     /// Returns the place of a server that a run has measured.
-    fn of_running(target: &Target, allowed: &[String]) -> Result<Self, Failure> {
+    fn of_running(target: &Target, allowed: &[Allowed]) -> Result<Self, Failure> {
         let Target::Running { http, host, .. } = target else {
             unreachable!("a fresh server is nowhere yet");
         };
         let name = host.clone().unwrap_or_else(|| http.to_string());
-        crate::target::guard(
-            name.rsplit_once(':').map_or(&*name, |(host, _)| host),
-            &[*http],
-            allowed,
-        )?;
+        guard_running(&name, *http, allowed)?;
         Ok(Self {
             transport: "http1",
             host: name,

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use sockrates_core::files::{MAX_SCENARIO_BYTES, read_bounded};
+use sockrates_core::files::MAX_SCENARIO_BYTES;
 use sockrates_core::lane::Lane;
 use sockrates_core::plan::Plan;
 use sockrates_core::profile::{self, DEFAULT_BLOCKS, Profile};
 use sockrates_core::scenario::{Delivery, Scenario, Workload};
+use sockrates_core::suggest;
 use sockrates_loadgen::registry;
 
 use crate::exit::{Exit, Failure, OrExit};
+use crate::streams;
 
 /// What was chosen on the command line.
 pub(super) struct Choice<'a> {
@@ -24,14 +26,9 @@ pub(super) struct Choice<'a> {
 /// Makes the plan for a profile, a scenario or a scenario file.
 pub(super) fn plan(choice: &Choice<'_>) -> Result<(Plan, Selected), Failure> {
     let mut selected = select(choice.name)?;
-    restrict(&mut selected.scenarios, choice.lanes)?;
+    selected.restrict(choice.lanes)?;
     if !choice.has_floor || selected.target()?.is_some() {
-        for scenario in &mut selected.scenarios {
-            scenario.lanes.retain(|lane| lane.transport != FLOOR);
-            if selected.is_profile {
-                leave_out_optional(scenario);
-            }
-        }
+        selected.leave_out_what_servers_lack()?;
     }
     let Selected {
         name,
@@ -48,15 +45,19 @@ pub(super) fn plan(choice: &Choice<'_>) -> Result<(Plan, Selected), Failure> {
     Ok((plan, selected))
 }
 
-/// Leaves out the ways for which servers of one's own need endpoints that they may lack; who names a scenario of such ways
-/// wants them.
-fn leave_out_optional(scenario: &mut Scenario) {
-    let is_required = |delivery| match scenario.workload {
-        Workload::Fanout { .. } => delivery == Delivery::Push,
+/// Says whether servers of one's own must have the endpoints for a way.
+const fn is_required(workload: &Workload, delivery: Delivery) -> bool {
+    match workload {
+        Workload::Fanout { .. } => matches!(delivery, Delivery::Push),
         Workload::Duplex { .. } => matches!(delivery, Delivery::Push | Delivery::ShortPoll),
         _ => true,
-    };
-    scenario.deliveries.retain(|way| is_required(way.delivery));
+    }
+}
+
+/// Returns the lanes that a scenario measures, those of its ways included.
+fn lanes_of(scenario: &Scenario) -> impl Iterator<Item = &Lane> {
+    let of_ways = scenario.deliveries.iter().flat_map(|way| &way.lanes);
+    scenario.lanes.iter().chain(of_ways)
 }
 
 /// A server of one's own has no port for it.
@@ -68,6 +69,8 @@ pub(super) struct Selected {
     blocks: u32,
     is_profile: bool,
     scenarios: Vec<Scenario>,
+    /// What is not measured of all that the name stands for, and why, in sentences.
+    pub(super) left_out: Vec<String>,
 }
 
 impl Selected {
@@ -100,15 +103,17 @@ fn select(name: &str) -> Result<Selected, Failure> {
         return resolve(&Profile::of_scenario(scenario), false, &known);
     }
     let is_toml = Path::new(name).extension().is_some_and(|end| end == "toml");
-    if name.contains('/') || is_toml {
-        return from_file(Path::new(name));
+    let path = Path::new(name);
+    if name.contains('/') || is_toml || streams::is_standard(path) {
+        return from_file(path);
     }
     let profiles = profile::profiles().into_iter().map(|profile| profile.name);
     let names: Vec<_> = profiles
         .chain(known.into_iter().map(|scenario| scenario.name))
         .collect();
+    let near = suggest::hint(name, names.iter().map(String::as_str));
     let message = format!(
-        "`{name}` is neither a profile nor a scenario; known: {}; or give the path of a .toml file",
+        "`{name}` is neither a profile nor a scenario{near}; known: {}; or give the path of a .toml file, or `-` for standard input",
         names.join(", ")
     );
     Err(Failure::new(Exit::Usage, message))
@@ -121,12 +126,13 @@ fn resolve(profile: &Profile, is_profile: bool, known: &[Scenario]) -> Result<Se
         blocks: profile.blocks,
         is_profile,
         scenarios,
+        left_out: Vec::new(),
     })
 }
 
 fn from_file(path: &Path) -> Result<Selected, Failure> {
     let reading = format!("read scenario {}", path.display());
-    let bytes = read_bounded(path, MAX_SCENARIO_BYTES).or_exit(Exit::Usage, &reading)?;
+    let bytes = streams::read(path, MAX_SCENARIO_BYTES).or_exit(Exit::Usage, &reading)?;
     let text = String::from_utf8(bytes).or_exit(Exit::Usage, &reading)?;
     let scenario = Scenario::parse(&text).or_exit(Exit::Usage, &reading)?;
     let name = scenario.name.clone();
@@ -135,43 +141,141 @@ fn from_file(path: &Path) -> Result<Selected, Failure> {
         blocks: DEFAULT_BLOCKS,
         is_profile: false,
         scenarios: vec![scenario],
+        left_out: Vec::new(),
     })
 }
 
-/// Keeps only the lanes asked for; scenarios without any of them fall away.
-fn restrict(scenarios: &mut Vec<Scenario>, names: &[String]) -> Result<(), Failure> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let lanes: Vec<Lane> = names
-        .iter()
-        .map(|name| name.parse().or_exit(Exit::Usage, "--lanes"))
-        .collect::<Result<_, _>>()?;
-    for lane in &lanes {
-        if !registry::lanes().any(|(known, _)| known == *lane) {
-            let known: Vec<_> = registry::lanes()
-                .map(|(known, _)| known.to_string())
-                .collect();
+impl Selected {
+    /// Keeps only the lanes asked for; scenarios without any of them fall away.
+    fn restrict(&mut self, names: &[String]) -> Result<(), Failure> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let lanes = known_lanes(names)?;
+        let before: Vec<Lane> = self.scenarios.iter().flat_map(lanes_of).cloned().collect();
+        self.retain(|lane| lanes.contains(lane), |_, _| true);
+        let gone = self.drop_empty();
+        if self.scenarios.is_empty() {
             let message = format!(
-                "--lanes: unknown lane `{lane}`; known: {}",
-                known.join(", ")
+                "--lanes: no scenario of `{}` measures any of these lanes; it has: {}",
+                self.name,
+                list(before.iter())
             );
             return Err(Failure::new(Exit::Usage, message));
         }
-    }
-    for scenario in scenarios.iter_mut() {
-        scenario.lanes.retain(|lane| lanes.contains(lane));
-        for way in &mut scenario.deliveries {
-            way.lanes.retain(|lane| lanes.contains(lane));
+        let unmeasured: Vec<_> = lanes.iter().filter(|lane| !before.contains(lane)).collect();
+        if !unmeasured.is_empty() {
+            self.left_out.push(format!(
+                "--lanes: no scenario of `{}` measures {}",
+                self.name,
+                list(unmeasured.into_iter())
+            ));
         }
-        scenario.deliveries.retain(|way| !way.lanes.is_empty());
+        if !gone.is_empty() {
+            self.left_out.push(format!(
+                "--lanes: left out, since they measure none of these lanes: {}",
+                gone.join(", ")
+            ));
+        }
+        Ok(())
     }
-    scenarios.retain(|scenario| !scenario.lanes.is_empty() || !scenario.deliveries.is_empty());
-    if scenarios.is_empty() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "--lanes: no scenario measures any of these lanes",
-        ));
+
+    /// Leaves out the floor, for which a server of one's own has no port, and of profiles the ways for which it may lack the
+    /// endpoints; who names a scenario of such ways wants them.
+    fn leave_out_what_servers_lack(&mut self) -> Result<(), Failure> {
+        let is_floor = |lane: &&Lane| lane.transport == FLOOR;
+        let floor: Vec<Lane> = self.scenarios.iter().flat_map(lanes_of).cloned().collect();
+        let floor = list(floor.iter().filter(is_floor));
+        let mut ways = Vec::new();
+        let is_profile = self.is_profile;
+        self.retain(
+            |lane| lane.transport != FLOOR,
+            |scenario, delivery| {
+                let stays = !is_profile || is_required(&scenario.workload, delivery);
+                if !stays {
+                    ways.push(format!("{} by {}", scenario.name, delivery.name()));
+                }
+                stays
+            },
+        );
+        let gone = self.drop_empty();
+        if self.scenarios.is_empty() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--lanes: a server of one's own need not have any of these lanes and ways, so that nothing is left to measure",
+            ));
+        }
+        if !floor.is_empty() {
+            self.left_out.push(format!(
+                "left out, since a server of one's own has no port for it: {floor}"
+            ));
+        }
+        if !ways.is_empty() {
+            ways.dedup();
+            self.left_out.push(format!(
+                "left out, since a server of one's own may lack the endpoints (name the scenario to measure it all): {}",
+                ways.join(", ")
+            ));
+        }
+        if !gone.is_empty() {
+            self.left_out.push(format!(
+                "left out, since nothing is left of them: {}",
+                gone.join(", ")
+            ));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Keeps the lanes and ways that are wanted.
+    fn retain(
+        &mut self,
+        wants_lane: impl Fn(&Lane) -> bool,
+        mut wants_way: impl FnMut(&Scenario, Delivery) -> bool,
+    ) {
+        for scenario in &mut self.scenarios {
+            let whole = scenario.clone();
+            scenario.lanes.retain(|lane| wants_lane(lane));
+            for way in &mut scenario.deliveries {
+                way.lanes.retain(|lane| wants_lane(lane));
+            }
+            scenario
+                .deliveries
+                .retain(|way| !way.lanes.is_empty() && wants_way(&whole, way.delivery));
+        }
+    }
+
+    /// Drops scenarios of which nothing is left, and returns their names.
+    fn drop_empty(&mut self) -> Vec<String> {
+        let is_empty = |scenario: &Scenario| lanes_of(scenario).next().is_none();
+        let gone = self.scenarios.iter().filter(|scenario| is_empty(scenario));
+        let gone = gone.map(|scenario| scenario.name.clone()).collect();
+        self.scenarios.retain(|scenario| !is_empty(scenario));
+        gone
+    }
+}
+
+fn known_lanes(names: &[String]) -> Result<Vec<Lane>, Failure> {
+    let known: Vec<_> = registry::lanes().map(|(known, _)| known).collect();
+    let lane = |name: &String| {
+        let lane = name.parse().ok().filter(|lane| known.contains(lane));
+        lane.ok_or_else(|| {
+            let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+            let near = suggest::hint(name, known.iter().map(String::as_str));
+            let message = format!(
+                "--lanes: unknown lane `{}`{near}; known: {}",
+                name.escape_debug(),
+                known.join(", ")
+            );
+            Failure::new(Exit::Usage, message)
+        })
+    };
+    names.iter().map(lane).collect()
+}
+
+/// Names lanes, each once.
+fn list<'a>(lanes: impl Iterator<Item = &'a Lane>) -> String {
+    let mut names: Vec<_> = lanes.map(ToString::to_string).collect();
+    names.sort();
+    names.dedup();
+    names.join(", ")
 }

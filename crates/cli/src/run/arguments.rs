@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use sockrates_core::custom::{Header, Matching, StatusSet};
-use sockrates_core::lane::{Lane, Lifecycle};
+use sockrates_core::lane::{Lane, LaneError, Lifecycle};
 use sockrates_core::scenario::Wait;
+use sockrates_core::suggest;
 use sockrates_core::threshold::Threshold;
 use sockrates_core::units;
+use sockrates_loadgen::registry;
 
 use crate::numbers;
+use crate::target::Allowed;
 
 /// Measure any server, once and honestly.
 ///
@@ -22,13 +25,13 @@ pub(crate) struct Arguments {
     /// Where and what: http://HOST:PORT/PATH, or ws://HOST:PORT/PATH for a WebSocket
     #[arg(value_name = "URL")]
     pub(super) url: String,
-    /// Allow this host, which is not this machine
+    /// Allow this host, which is not this machine: HOST, HOST:PORT or a URL
     #[arg(long, value_name = "HOST")]
-    pub(super) allow_target: Vec<String>,
+    pub(super) allow_target: Vec<Allowed>,
     /// Print the first request's bytes and the plan, and measure nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Write a scenario file that `sockrates bench` repeats this measurement from
+    /// Write a scenario file that `sockrates bench` repeats this measurement from; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub(super) save_scenario: Option<PathBuf>,
     /// Draws arrivals, messages and masks (default: from the time of day)
@@ -52,10 +55,10 @@ pub(super) struct LoadArguments {
     /// Connections, or connections at a time with a connection per request
     #[arg(short, long, value_name = "N", default_value = "50", value_parser = units::parse_count)]
     pub(super) connections: u32,
-    /// How long operations are started that count: 30s, 2m, 500ms; a bare number is seconds [default: 10s]
+    /// How long operations are started that count: 30s, 1m30s, 2h, 500ms, up to 24h; a bare number is seconds [default: 10s]
     #[arg(short, long, value_name = "TIME", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
     pub(super) duration: Option<u32>,
-    /// End after so many operations, counted from the first: 500, 10k
+    /// End after so many operations, counted from the first: 500, 10k, up to 100m
     #[arg(short = 'n', long, visible_alias = "requests", value_name = "N", value_parser = units::parse_count)]
     pub(super) operations: Option<u32>,
     /// Operations per second over all connections, due whatever the server does; without it, each connection starts the
@@ -78,7 +81,7 @@ pub(super) struct LoadArguments {
     #[arg(long, value_name = "LIFECYCLE", default_value = "persistent")]
     pub(super) lifecycle: LifecycleArgument,
     /// The lane, where the URL's scheme does not say it: http1-persistent, websocket-per-request, …
-    #[arg(long, value_name = "LANE", conflicts_with = "lifecycle")]
+    #[arg(long, value_name = "LANE", conflicts_with = "lifecycle", value_parser = parse_lane)]
     pub(super) lane: Option<Lane>,
     /// When an operation has taken so long, it has failed; open ones are waited for as long at the end, up to 10s
     #[arg(long, value_name = "TIME", default_value = "5s", allow_hyphen_values = true, value_parser = units::parse_time_ms)]
@@ -103,7 +106,7 @@ pub(super) struct HttpArguments {
     /// The request's body
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) body: Option<String>,
-    /// The same from a file
+    /// The same from a file; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "body")]
     pub(super) body_file: Option<PathBuf>,
     /// The statuses that count as an answer: 2xx,304 [default: 2xx]
@@ -162,10 +165,10 @@ pub(super) struct OutputArguments {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     pub(super) json: bool,
-    /// Write the result to a file; then text for people goes to stderr
+    /// Write the result to a file; then text for people goes to stderr [default: `-`, standard output]
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Write all histograms to a file, as an interval log for HdrHistogram's tools
+    /// Write all histograms to a file, as an interval log for HdrHistogram's tools; `-` is standard output
     #[arg(long, value_name = "FILE")]
     pub(super) hlog: Option<PathBuf>,
     /// Show nothing while measuring
@@ -180,7 +183,7 @@ pub(super) struct GateArguments {
     /// percentile; may be repeated
     #[arg(long, value_name = "CONDITION")]
     pub(super) fail_if: Vec<Threshold>,
-    /// Compare with the result in this file (of --repeat 4 or more, --json -o FILE)
+    /// Compare with the result in this file (of --repeat 4 or more, --json -o FILE); `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,
     /// Fail (exit code 5) when something is clearly worse than in the --baseline
@@ -268,6 +271,16 @@ impl From<MatchArgument> for Matching {
             MatchArgument::ReceiveOnly => Self::ReceiveOnly,
         }
     }
+}
+
+fn parse_lane(text: &str) -> Result<Lane, String> {
+    text.parse().map_err(|error: LaneError| {
+        let known: Vec<_> = registry::lanes()
+            .map(|(lane, _)| lane.to_string())
+            .collect();
+        let near = suggest::hint(text, known.iter().map(String::as_str));
+        format!("{error}{near}")
+    })
 }
 
 fn parse_header(text: &str) -> Result<Header, String> {

@@ -1,7 +1,7 @@
 //! Conditions and baselines, checked before anything is measured.
 
 use sockrates_core::document;
-use sockrates_core::files::{MAX_DOCUMENT_BYTES, read_bounded};
+use sockrates_core::files::MAX_DOCUMENT_BYTES;
 use sockrates_core::run_result::RunResult;
 use sockrates_core::summary::LoadSummary;
 use sockrates_report::single::{self, Likeness};
@@ -10,6 +10,7 @@ use super::arguments::Arguments;
 use super::order::Order;
 use crate::bench::fingerprint_here;
 use crate::exit::{Exit, Failure, OrExit};
+use crate::streams;
 
 /// Says whether the conditions look at something that this load has.
 pub(super) fn check(arguments: &Arguments, order: &Order) -> Result<(), Failure> {
@@ -40,7 +41,7 @@ pub(super) fn read_baseline(
         return Ok(None);
     };
     let reading = || format!("read the baseline {}", path.display());
-    let json = read_bounded(path, MAX_DOCUMENT_BYTES).or_exit(Exit::Results, reading())?;
+    let json = streams::read(path, MAX_DOCUMENT_BYTES).or_exit(Exit::Results, reading())?;
     let earlier: RunResult = document::parse(&json).or_exit(Exit::Results, reading())?;
     let cell = order.cell();
     let likeness = Likeness {

@@ -7,7 +7,7 @@ mod lost;
 mod order;
 mod perform;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sockrates_core::document::{self, Document};
 use sockrates_core::files::write_whole;
@@ -15,7 +15,7 @@ use sockrates_core::manifest::{RunManifest, RunStatus};
 use sockrates_core::plan::Target;
 use sockrates_core::record::{Outcome, TrialRecord};
 use sockrates_core::run_result::{RunResult, TrustLevel};
-use sockrates_probe::{clock, limits};
+use sockrates_probe::{clock, limits, terminal};
 use sockrates_report::single::{self, Single};
 
 pub(crate) use self::arguments::Arguments;
@@ -25,9 +25,10 @@ use self::perform::Performed;
 use crate::bench::{self, fingerprint_here};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::signals::Signals;
-use crate::{output, report, target};
+use crate::{output, report, streams, target};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    check_files(arguments)?;
     // Below 2^53 for some 285,000 years.
     let seed = arguments.seed.unwrap_or_else(clock::unix_ms);
     let order = Order::new(arguments, seed)?;
@@ -36,17 +37,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_descriptors(&order)?;
     save_scenario(arguments, &order)?;
     if arguments.dry_run {
-        output::result(&describe::plan(&order));
+        let plan = describe::plan(&order);
+        if is_standard(arguments.save_scenario.as_deref()) {
+            output::note(plan.trim_end());
+        } else {
+            output::result(&plan);
+        }
         return Ok(());
     }
-    let files = [&arguments.output.output, &arguments.output.hlog];
-    if files[0].is_some() && files[0] == files[1] {
-        let message = "--output and --hlog name the same file: give each its own";
-        return Err(Failure::new(Exit::Usage, message));
-    }
-    files
+    [&arguments.output.output, &arguments.output.hlog]
         .into_iter()
         .flatten()
+        .filter(|path| !streams::is_standard(path))
         .try_for_each(|path| output::check_writable(path))?;
     let target = target::reach(&order.place, |target| order.trials(target))?;
     if arguments.gates.compare_lifecycles {
@@ -68,6 +70,50 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         started_unix_ms,
         performed,
     )
+}
+
+fn is_standard(path: Option<&Path>) -> bool {
+    path.is_some_and(streams::is_standard)
+}
+
+/// Says which two things would go to one place, or come from it.
+fn check_files(arguments: &Arguments) -> Result<(), Failure> {
+    let refuse = |message: String| Err(Failure::new(Exit::Usage, message));
+    let is_input = |path: &Option<PathBuf>| is_standard(path.as_deref());
+    if is_input(&arguments.http.body_file) && is_input(&arguments.gates.baseline) {
+        return refuse(
+            "--body-file and --baseline both read standard input: give one of them a file"
+                .to_owned(),
+        );
+    }
+    let flags = &arguments.output;
+    let standard = Path::new("-");
+    // A dry run has no result, and its plan makes way.
+    let result = flags.output.as_deref().unwrap_or(standard);
+    let files = [
+        (
+            "the result (--output)",
+            (!arguments.dry_run).then_some(result),
+        ),
+        ("--hlog", flags.hlog.as_deref()),
+        ("--save-scenario", arguments.save_scenario.as_deref()),
+    ];
+    for (index, (name, path)) in files.iter().enumerate() {
+        let earlier = files[..index]
+            .iter()
+            .find(|(_, other)| path.is_some() && other == path);
+        if let Some((other, _)) = earlier {
+            let place = if is_standard(*path) {
+                "standard output"
+            } else {
+                "the same file"
+            };
+            return refuse(format!(
+                "{other} and {name} go to {place}: give each a file of its own"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Derives, writes and judges the result.
@@ -102,6 +148,7 @@ fn conclude(
     let mut single = Single::new(manifest, records, arguments.url.clone(), percentiles);
     single.resolve_ns = order.place.resolve_ns;
     single.thresholds.clone_from(&arguments.gates.fail_if);
+    single.columns = terminal::columns().map_or(single.columns, |own| own.min(single.columns));
     let mut result = single
         .result()
         .ok_or_else(|| Failure::new(Exit::Harness, "nothing was measured"))?;
@@ -129,7 +176,11 @@ fn write(arguments: &Arguments, single: &Single, result: &RunResult) -> Result<(
         Format::Json => document::to_json(result),
         Format::Csv => Single::csv(result)?,
     };
-    match &flags.output {
+    match flags
+        .output
+        .as_ref()
+        .filter(|path| !streams::is_standard(path))
+    {
         None => output::result(&String::from_utf8_lossy(&contents)),
         Some(path) => {
             if let Err(failure) = save(path, &contents) {
@@ -149,6 +200,10 @@ fn write(arguments: &Arguments, single: &Single, result: &RunResult) -> Result<(
 }
 
 fn save(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    if streams::is_standard(path) {
+        output::result(&String::from_utf8_lossy(contents));
+        return Ok(());
+    }
     write_whole(path, contents).or_exit(Exit::Results, format!("write {}", path.display()))
 }
 

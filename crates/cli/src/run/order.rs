@@ -13,11 +13,13 @@ use sockrates_core::payload::PayloadKind;
 use sockrates_core::plan::{Cell, Placement, Plan, Target, TrialSpec};
 use sockrates_core::scenario::{MAX_PAYLOAD_BYTES, Scenario, Timing, Workload};
 use sockrates_core::schedule::Load;
+use sockrates_core::units::{self, MAX_MS};
 use sockrates_loadgen::registry;
 use sockrates_probe::cpu;
 
 use super::arguments::{Arguments, Arrivals, MatchArgument};
 use crate::exit::{Exit, Failure, OrExit};
+use crate::streams;
 use crate::target::{self, Place};
 
 /// What is to be measured.
@@ -36,8 +38,6 @@ const DURATION_MS: u32 = 10_000;
 const WARM_UP_MS: u32 = 1000;
 /// Open operations are waited for no longer than they may take, nor longer than this.
 const MAX_DRAIN_MS: u32 = 10_000;
-/// A load that ends by its count needs a bound all the same.
-const MAX_MS: u32 = 3_600_000;
 /// The schedule of an open load is drawn ahead: so many arrivals fit into memory.
 const MAX_ARRIVALS: f64 = 50e6;
 /// How often `--compare-lifecycles` measures each lane, and for how long.
@@ -243,7 +243,11 @@ fn http(arguments: &Arguments, path: String) -> Result<HttpExchange, Failure> {
 fn read_body(file: &Path) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     let limit = u64::from(MAX_PAYLOAD_BYTES) + 1;
-    File::open(file)?.take(limit).read_to_end(&mut body)?;
+    if streams::is_standard(file) {
+        io::stdin().take(limit).read_to_end(&mut body)?;
+    } else {
+        File::open(file)?.take(limit).read_to_end(&mut body)?;
+    }
     Ok(body)
 }
 
@@ -337,8 +341,12 @@ fn timing(arguments: &Arguments, load: &Load) -> Result<Timing, Failure> {
         None => WARM_UP_MS,
     });
     let window_ms = match (flags.duration, flags.operations) {
-        (Some(ms), _) => ms,
-        (None, Some(count)) => time_for(count, load),
+        (Some(ms), None) => ms,
+        (Some(ms), Some(count)) => {
+            check_reached(count, load, ms)?;
+            ms
+        }
+        (None, Some(count)) => time_for(count, load)?,
         (None, None) if is_compared => COMPARED_MS,
         (None, None) => DURATION_MS,
     };
@@ -364,11 +372,34 @@ fn timing(arguments: &Arguments, load: &Load) -> Result<Timing, Failure> {
     Ok(timing)
 }
 
-/// Returns in which time so many operations are due, with room for the chance in random arrivals.
-fn time_for(count: u32, load: &Load) -> u32 {
+/// Says that a rate does not make so many operations due in the time that was asked for.
+fn check_reached(count: u32, load: &Load, ms: u32) -> Result<(), Failure> {
     let Some(rate) = load.offered_per_second(1) else {
-        return MAX_MS;
+        return Ok(());
     };
+    if f64::from(count) <= rate * f64::from(ms) / 1e3 {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "--operations: {count} at {rate} a second take {}, and --duration is {}: leave --duration out, use a higher --rate, or fewer",
+        units::seconds(f64::from(count) / rate),
+        units::flag_time(ms)
+    )))
+}
+
+/// Returns in which time so many operations are due, with room for the chance in random arrivals. A load that ends by its count
+/// alone has a bound all the same.
+fn time_for(count: u32, load: &Load) -> Result<u32, Failure> {
+    let Some(rate) = load.offered_per_second(1) else {
+        return Ok(MAX_MS);
+    };
+    check_reached(count, load, MAX_MS).map_err(|_| {
+        usage(format!(
+            "--operations: {count} at {rate} a second take {}, and the longest --duration is {}: use a higher --rate, or fewer",
+            units::seconds(f64::from(count) / rate),
+            units::flag_time(MAX_MS)
+        ))
+    })?;
     let count = f64::from(count);
     let ms = (count + 6.0 * count.sqrt() + 10.0) / rate * 1e3;
     #[expect(
@@ -377,7 +408,7 @@ fn time_for(count: u32, load: &Load) -> u32 {
         reason = "`as` saturates"
     )]
     let whole = ms.ceil() as u32;
-    whole.clamp(1, MAX_MS)
+    Ok(whole.clamp(1, MAX_MS))
 }
 
 fn placement(threads: Option<u32>) -> Result<Placement, Failure> {

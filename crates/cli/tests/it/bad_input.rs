@@ -39,6 +39,7 @@ fn an_unknown_profile_is_told_what_there_is() {
     assert!(
         message.contains("`quik`") && message.contains("quick") && message.contains("echo-open")
     );
+    assert!(message.contains("did you mean `quick`?"), "{message}");
 }
 
 #[test]
@@ -49,6 +50,11 @@ fn an_unknown_lane_is_told_what_there_is() {
         message.contains("`quic-persistent`") && message.contains("http1-per-request"),
         "{message}"
     );
+    for near in ["http1-persistant", "websocket_persistent"] {
+        let (code, message) = refused(&["quick", "--lanes", near]);
+        assert_eq!(code, 2);
+        assert!(message.contains("did you mean `"), "{message}");
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = scenario(folder.path(), &["quic-persistent"], SHORT);
     let (code, message) = refused(&[path.to_str().unwrap()]);

@@ -82,6 +82,24 @@ fn a_short_bench_yields_every_file_of_the_contract() {
 }
 
 #[test]
+fn a_results_folder_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join(std::ffi::OsStr::from_bytes(b"\xffr"));
+    let file = scenario(folder.path(), &["http1-persistent"], SHORT);
+    let output = sockrates()
+        .arg("bench")
+        .arg(&file)
+        .args(["--blocks", "1", "--results"])
+        .arg(&results)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = only_run(&results);
+    assert!(run.join("report.html").exists() && run.join("run.json").exists());
+}
+
+#[test]
 fn a_record_repeats_its_trial() {
     let folder = tempfile::tempdir().unwrap();
     let results = folder.path().join("results");
@@ -183,6 +201,77 @@ fn lanes_are_picked_among_ways_and_a_profile_asks_of_a_server_what_it_must_have(
     assert!(game.contains("http1-persistent.short-poll") && !game.contains(".sse"));
     let named = planned(&[&["chat-post"][..], &server].concat());
     assert!(named.contains("chat-post.http1-persistent.sse"));
+}
+
+/// Lanes count wherever a scenario names them, and what falls away is said.
+#[test]
+fn lanes_are_found_in_every_kind_of_scenario_and_nothing_is_left_out_in_silence() {
+    let planned = |arguments: &[&str]| {
+        let output = sockrates()
+            .arg("bench")
+            .args(arguments)
+            .arg("--dry-run")
+            .output()
+            .unwrap();
+        let code = output.status.code().unwrap();
+        let plan = String::from_utf8_lossy(&output.stdout).into_owned();
+        (code, plan, stderr(&output))
+    };
+    let scenarios = sockrates_core::profile::scenarios();
+    for scenario in &scenarios {
+        let of_ways = scenario.deliveries.iter().flat_map(|way| &way.lanes);
+        for lane in scenario.lanes.iter().chain(of_ways) {
+            let lane = lane.to_string();
+            let (code, plan, said) = planned(&[&scenario.name, "--lanes", &lane]);
+            assert_eq!((code, &*said), (0, ""), "{} {lane}", scenario.name);
+            let mut cells = plan.lines().skip(1).peekable();
+            assert!(cells.peek().is_some(), "{plan}");
+            // A second copy of the lane may be among them.
+            assert!(cells.all(|cell| cell.contains(&*lane)), "{lane}: {plan}");
+        }
+    }
+    let (code, plan, said) = planned(&["standard", "--lanes", "websocket-persistent"]);
+    assert_eq!((code, &*said), (0, ""));
+    for scenario in ["echo-closed", "updates", "chat-post", "game-post"] {
+        assert!(
+            plan.contains(&format!("{scenario}.websocket-persistent")),
+            "{plan}"
+        );
+    }
+    let (code, plan, said) = planned(&["standard", "--lanes", "tcp-persistent"]);
+    assert!(
+        code == 0 && plan.contains("echo-closed.tcp-persistent"),
+        "{said}"
+    );
+    assert!(
+        said.contains("none of these lanes") && said.contains("updates"),
+        "{said}"
+    );
+    let (code, _, said) = planned(&["news", "--lanes", "tcp-persistent,websocket-persistent"]);
+    assert!(
+        code == 0 && said.contains("measures tcp-persistent"),
+        "{said}"
+    );
+    let (code, _, said) = planned(&["updates", "--lanes", "tcp-persistent"]);
+    assert!(
+        code == 2 && said.contains("it has: http1-per-request"),
+        "{said}"
+    );
+    // A server of one's own lacks the rest of what was asked for.
+    let server = ["--target", "http://127.0.0.1:9"];
+    let (code, _, said) = planned(&[&["quick"][..], &server].concat());
+    assert!(
+        code == 0 && said.contains("no port for it: tcp-per-request"),
+        "{said}"
+    );
+    let (_, _, said) = planned(&[&["standard"][..], &server].concat());
+    assert!(said.contains("chat-post by sse"), "{said}");
+    let floor = ["echo-closed", "--lanes", "tcp-persistent"];
+    let (code, _, said) = planned(&[&floor[..], &server].concat());
+    assert!(
+        code == 2 && said.contains("nothing is left to measure"),
+        "{said}"
+    );
 }
 
 /// Measures a scenario in one block; returns its folder, what the program ended with and the summary.

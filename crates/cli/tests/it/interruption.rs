@@ -194,6 +194,47 @@ fn a_run_that_goes_on_or_was_begun_elsewhere_is_not_resumed() {
     assert!(said.contains("kernel was `Linux 2.4.0 i386`"), "{said}");
 }
 
+/// `latest` is the newest run, ended or not: a killed one is resumed, and not the one before it looked at.
+#[test]
+fn the_latest_run_is_the_one_that_began_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results");
+    let file = scenario(folder.path(), &["http1-persistent"], SHORT);
+    let earlier = bench(&file, &results, &["--blocks", "1", "--quiet"])
+        .wait()
+        .unwrap();
+    assert_eq!(earlier.code(), Some(0));
+    let earlier = only_run(&results);
+    let mut killed = bench(&file, &results, &["--blocks", "8"]);
+    let lines = BufReader::new(killed.stderr.take().unwrap()).lines();
+    lines
+        .map(Result::unwrap)
+        .find(|line| line.starts_with("block 2 of"))
+        .expect("a line per block");
+    kill(pid(killed.id()), Signal::SIGKILL).unwrap();
+    killed.wait().unwrap();
+    let run = begun(&results, &earlier).unwrap();
+    let latest = || std::fs::read_link(results.join("latest")).unwrap();
+    assert_eq!(latest(), Path::new(&run));
+    let resumed = sockrates()
+        .args(["bench", "--quiet", "--resume", "latest", "--results"])
+        .arg(&results)
+        .output()
+        .unwrap();
+    let said = stderr(&resumed);
+    assert_eq!(resumed.status.code(), Some(0), "{said}");
+    assert!(said.contains("resuming") && said.contains(&run), "{said}");
+    assert!(
+        said.contains("tiny") && said.contains("of 16 trials"),
+        "{said}"
+    );
+    assert_eq!(
+        json(&results.join(&run).join("run.json"))["status"],
+        "complete"
+    );
+    assert_eq!(latest(), Path::new(&run));
+}
+
 /// Kills one run a hundred times, resuming it after each, at instants that cover its start, its calibration, its trials and
 /// the writing of its files; and finishes it.
 #[test]

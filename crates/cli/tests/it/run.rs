@@ -273,6 +273,16 @@ fn what_cannot_be_measured_is_refused_with_its_code_and_a_remedy() {
         (&["https://localhost/"], 2, "TLS"),
         (&["http://name.invalid/"], 3, "name.invalid"),
         (&["http://192.0.2.1/"], 7, "--allow-target 192.0.2.1"),
+        (
+            &["http://192.0.2.1/", "--allow-target", "192.0.2.1:81"],
+            7,
+            "names port 81 of it",
+        ),
+        (
+            &[&http, "--allow-target", "a b"],
+            2,
+            "write a host as in a URL",
+        ),
         (&[&closed], 3, "connection refused"),
         (&[&missing], 3, "--expect-status 404"),
         (&[&no_socket], 3, "instead of 101"),
@@ -283,6 +293,18 @@ fn what_cannot_be_measured_is_refused_with_its_code_and_a_remedy() {
         (&[&http, "-c", "1m"], 2, "connections"),
         (&[&http, "-c", "60k"], 7, "ulimit -n"),
         (&[&http, "-r", "10m", "-d", "1h"], 2, "lower rate"),
+        (&[&http, "-d", "25h"], 2, "use 0 to 24h"),
+        (&[&http, "-d", "30s1m"], 2, "1m30s"),
+        (
+            &[&http, "-n", "10k", "-r", "1", "-d", "1m30s"],
+            2,
+            "take 166 min 40 s, and --duration is 1m30s: leave --duration out",
+        ),
+        (
+            &[&http, "-n", "10k", "-r", "0.1"],
+            2,
+            "the longest --duration is 24h",
+        ),
         (&[&http, "-t", "4000"], 2, "--threads"),
         (&[&http, "--timeout", "0"], 2, "--timeout"),
         (&[&http, "-H", "no colon"], 2, "Name: value"),
@@ -298,6 +320,12 @@ fn what_cannot_be_measured_is_refused_with_its_code_and_a_remedy() {
         (&[&ws, "-b", "a"], 2, "http:// URL"),
         (&[&ws, "--match", "receive-only", "-r", "5"], 2, "--rate"),
         (&[&http, "--lane", "tcp-persistent"], 2, "--lane"),
+        (
+            &[&http, "--lane", "http1-persistant"],
+            2,
+            "did you mean `http1-persistent`?",
+        ),
+        (&[&http, "--fail-if", "p99 < 1ms"], 2, "did you mean"),
         (
             &[&http, "--lane", "http1-persistent@hyper"],
             2,
@@ -331,6 +359,211 @@ fn what_cannot_be_measured_is_refused_with_its_code_and_a_remedy() {
         assert!(message.contains(needle), "{arguments:?}: {message}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_server_is_measured_at_any_address_of_this_machine() {
+    let server = Server::start(&[]);
+    let port = server.address.rsplit_once(':').unwrap().1;
+    for host in ["0.0.0.0", "[::ffff:127.0.0.1]", "127.0.0.1", "localhost"] {
+        for scheme in ["http", "ws"] {
+            let path = if scheme == "ws" {
+                "/ws/echo"
+            } else {
+                "/healthz"
+            };
+            let url = format!("{scheme}://{host}:{port}{path}");
+            let output = run(&[&url, "-c", "1", "-n", "5", "--json"]);
+            assert_eq!(output.status.code(), Some(0), "{url}: {}", stderr(&output));
+            assert_eq!(document(&output)["operations"]["verified"], 5, "{url}");
+        }
+    }
+}
+
+/// `-` is standard input or output, for every flag that takes a file.
+#[test]
+fn a_dash_is_a_standard_stream() {
+    let server = Server::start(&[]);
+    let url = server.http("/echo");
+    let few = [&*url, "-c", "1", "-n", "5", "--expect-echo"];
+    let folder = tempfile::tempdir().unwrap();
+    let with_input = |arguments: &[&str], input: &[u8]| {
+        sockrates()
+            .current_dir(folder.path())
+            .arg("run")
+            .args([&few[..], arguments].concat())
+            .write_stdin(input)
+            .output()
+            .unwrap()
+    };
+    let sent = with_input(&["--body-file", "-", "--json", "-o", "-"], b"from stdin");
+    assert_eq!(sent.status.code(), Some(0), "{}", stderr(&sent));
+    let result = document(&sent);
+    assert_eq!(result["operations"]["verified"], 5);
+    let length = result["network"]["bytes_sent"].as_u64().unwrap();
+    assert!(
+        with_input(&["-b", "from stdin", "-o", "a.json", "--json"], b"")
+            .status
+            .success()
+    );
+    let other = json(&folder.path().join("a.json"));
+    assert_eq!(other["network"]["bytes_sent"], length);
+    let log = with_input(&["-b", "x", "-o", "a.json", "--hlog", "-"], b"");
+    let log_text = String::from_utf8_lossy(&log.stdout);
+    assert!(log_text.contains("Tag=service_time."), "{}", stderr(&log));
+    let scenario = with_input(&["-b", "x", "--dry-run", "--save-scenario", "-"], b"");
+    assert!(scenario.status.success() && stderr(&scenario).contains("the first"));
+    let planned = sockrates()
+        .args(["bench", "-", "--dry-run"])
+        .write_stdin(scenario.stdout)
+        .output()
+        .unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", stderr(&planned));
+    let large = with_input(&["--body-file", "-"], &vec![b'x'; (1 << 20) + 1]);
+    assert_eq!(large.status.code(), Some(2), "{}", stderr(&large));
+    let baseline = with_input(&["-b", "x", "--repeat", "4", "--baseline", "-"], b"{}");
+    assert_eq!(baseline.status.code(), Some(6), "{}", stderr(&baseline));
+    for both in [
+        &["--hlog", "-"][..],
+        &["--save-scenario", "-"],
+        &["-o", "a.json", "--hlog", "-", "--save-scenario", "-"],
+        &["-o", "a.json", "--hlog", "a.json"],
+        &["-o", "a.toml", "--save-scenario", "a.toml"],
+        &["--body-file", "-", "--baseline", "-"],
+    ] {
+        let refused = with_input(both, b"");
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{both:?}: {}",
+            stderr(&refused)
+        );
+    }
+    assert!(!folder.path().join("-").exists());
+}
+
+/// A path need not be UTF-8.
+#[test]
+fn any_name_will_do_for_a_file() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let named = |end: &[u8]| {
+        let name = [b"\xff\xfe".as_slice(), end].concat();
+        folder.path().join(std::ffi::OsStr::from_bytes(&name))
+    };
+    let body = named(b"body");
+    sockrates_core::files::write_whole(&body, b"x").unwrap();
+    let files = [
+        ("--body-file", body),
+        ("--output", named(b"result.json")),
+        ("--hlog", named(b"log")),
+        ("--save-scenario", named(b"s.toml")),
+    ];
+    let mut command = sockrates();
+    command.args(["run", &server.http("/echo"), "-c", "1", "-n", "5", "--json"]);
+    for (flag, path) in &files {
+        command.arg(flag).arg(path);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let result = json(&files[1].1);
+    assert!(result["command"].as_str().unwrap().contains("body"));
+    let missing = sockrates()
+        .args([
+            "run",
+            &server.http("/echo"),
+            "--repeat",
+            "4",
+            "-n",
+            "5",
+            "--baseline",
+        ])
+        .arg(named(b"none"))
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(6), "{}", stderr(&missing));
+    let results = named(b"results");
+    let compared = sockrates()
+        .args([
+            "run",
+            &server.http("/echo"),
+            "-b",
+            "x",
+            "-c",
+            "1",
+            "-d",
+            "50ms",
+            "-w",
+            "0",
+        ])
+        .args([
+            "--repeat",
+            "2",
+            "--compare-lifecycles",
+            "--quiet",
+            "--results",
+        ])
+        .arg(&results)
+        .output()
+        .unwrap();
+    assert_eq!(compared.status.code(), Some(0), "{}", stderr(&compared));
+    let run = only_run(&results);
+    for verb in ["report", "check"] {
+        let output = sockrates()
+            .args([verb, "--results"])
+            .arg(&results)
+            .args(if verb == "check" {
+                &["--baseline", "latest"][..]
+            } else {
+                &[]
+            })
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{verb}: {}", stderr(&output));
+    }
+    // Those that may be a name, too, are refused.
+    for verb in [
+        &["report"][..],
+        &["compare", "latest"],
+        &["check"],
+        &["bench"],
+        &["bench", "--resume"],
+    ] {
+        let output = sockrates().args(verb).arg(&run).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{verb:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+/// Every flag that takes a time takes it in parts, and the plan says it.
+#[test]
+fn times_may_have_several_units() {
+    let url = "http://127.0.0.1:9/";
+    let planned = |arguments: &[&str]| {
+        let output = run(&[&[url, "--dry-run", "--save-scenario", "-"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let long = planned(&["-d", "1h30m", "-w", "1m30s", "--timeout", "1m5s"]);
+    for field in [
+        "window_ms = 5400000",
+        "warm_up_ms = 90000",
+        "timeout_ms = 65000",
+    ] {
+        assert!(long.contains(field), "{long}");
+    }
+    let risen = planned(&["-d", "2h", "--ramp", "1m1s", "-w", "0"]);
+    assert!(risen.contains("ramp_ms = 61000"), "{risen}");
+    // So many are due in less than three hours.
+    let counted = planned(&["-n", "10k", "-r", "1"]);
+    assert!(counted.contains("window_ms = 106"), "{counted}");
+    let server = Server::start(&["--idle-timeout", "1m30s", "--header-timeout", "1s500ms"]);
+    assert!(run(&[&server.http("/healthz"), "-n", "5"]).status.success());
 }
 
 #[test]
