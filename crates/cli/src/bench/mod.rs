@@ -100,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let measured = match &arguments.resume {
         Some(run) => {
             let folder = report::locate(run, &arguments.results);
-            let (run, sitting) = resume::open(folder, &arguments.allow_target)?;
+            let (run, sitting) = resume::open(&folder, &arguments.allow_target)?;
             output::note(&run.resumed(sitting.len()));
             Some(run.measure(sitting, arguments.quiet)?)
         }

@@ -1,7 +1,7 @@
 //! Taking up again a run that was interrupted or killed.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use sockrates_core::fingerprint::Fingerprint;
 use sockrates_core::manifest::{RunManifest, RunStatus};
@@ -19,14 +19,14 @@ use crate::target::{Allowed, Place, guard_running};
 
 /// Opens a run, and returns it with the trials that it lacks.
 pub(super) fn open(
-    path: PathBuf,
+    path: &Path,
     allowed_targets: &[Allowed],
 ) -> Result<(Run, Vec<TrialSpec>), Failure> {
     let Dataset {
         mut manifest,
         records,
         ..
-    } = Dataset::load(&path).map_err(report::load_failure)?;
+    } = Dataset::load(path).map_err(report::load_failure)?;
     if manifest.status == RunStatus::Complete {
         let message = format!(
             "{} is complete: there is nothing to resume; `sockrates report` rebuilds its report",
