@@ -149,11 +149,7 @@ pub fn is_name(name: &str) -> bool {
 
 fn rate(query: &str, name: &'static str, least: f64) -> Result<f64, QueryError> {
     parameter(query, name)
-        .filter(|value| {
-            value
-                .bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        })
+        .filter(|value| !value.starts_with(['+', '-']) && !value.contains('+'))
         .and_then(|value| value.parse().ok())
         .filter(|rate| (least..=MAX_PER_SECOND).contains(rate))
         .ok_or(QueryError {
@@ -205,7 +201,7 @@ mod tests {
             ("rate=nan", "rate"),
             ("rate=1000001", "rate"),
             ("rate=+1", "rate"),
-            ("rate=1e3", "rate"),
+            ("rate=1e+3", "rate"),
             ("rate=infinity", "rate"),
             ("rate=1&arrivals=often", "arrivals"),
             ("rate=1&bytes=-1", "bytes"),
