@@ -31,7 +31,9 @@ fn the_next_update_wakes_who_waits() {
     }
     // Without a place, from now on.
     let reply = client.get("/updates/long-poll?topic=t");
-    assert!(reply.text().starts_with(&format!("{} ", reply.sequence())));
+    // More than one may have come until a busy machine answers.
+    let latest = reply.text().lines().last().unwrap();
+    assert!(latest.starts_with(&format!("{} ", reply.sequence())));
     assert!(reply.sequence() > known);
 }
 
