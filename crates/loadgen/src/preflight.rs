@@ -34,7 +34,7 @@ pub enum Rejection {
     /// Nobody is there.
     #[error("cannot connect to {address}: {failure}")]
     Connect {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// How it failed.
         failure: FailureKind,
@@ -42,7 +42,7 @@ pub enum Rejection {
     /// It does not speak HTTP.
     #[error("{address} does not speak HTTP: it says `{says}`")]
     NotHttp {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// The beginning of what it says, made harmless.
         says: String,
@@ -50,7 +50,7 @@ pub enum Rejection {
     /// It answers with a status that does not count.
     #[error("{address} answers {status}{hint}")]
     Status {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// Status and reason.
         status: String,
@@ -60,7 +60,7 @@ pub enum Rejection {
     /// It refuses the WebSocket handshake, or gets it wrong.
     #[error("{address} opens no WebSocket at this path: {refusal}{hint}")]
     Handshake {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// What is wrong with the answer.
         refusal: Refusal,
@@ -72,7 +72,7 @@ pub enum Rejection {
         "{address} answers, but does not end the connection properly: {failure}; use --lifecycle persistent"
     )]
     Closing {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// How it failed.
         failure: FailureKind,
@@ -80,7 +80,7 @@ pub enum Rejection {
     /// It answers, but not as was expected, or not in time.
     #[error("{address} accepts the connection, but the first exchange failed: {failure}{hint}")]
     Exchange {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// How it failed.
         failure: FailureKind,

@@ -96,7 +96,7 @@ pub enum TrialError {
     /// The target cannot be reached.
     #[error("cannot reach {address}: {failure}")]
     Unreachable {
-        /// Who was dialed.
+        /// The address that was dialed.
         address: SocketAddr,
         /// How it failed.
         failure: FailureKind,

@@ -260,12 +260,12 @@ fn check_matching(arguments: &Arguments) -> Result<(), Failure> {
     let is_other = matching.is_some_and(|matching| matching != MatchArgument::Echo);
     if arguments.http.expect_echo && is_other {
         return Err(usage(
-            "--expect-echo: is for --match echo; with any-reply use --expect-body, and whoever only receives expects nothing",
+            "--expect-echo: is for --match echo; with any-reply use --expect-body; with receive-only nothing is expected",
         ));
     }
     if arguments.load.ramp > 0 && matching == Some(MatchArgument::ReceiveOnly) {
         return Err(usage(
-            "--ramp: whoever only receives offers no load that could rise",
+            "--ramp: with --match receive-only there is no load that could rise",
         ));
     }
     Ok(())
@@ -304,10 +304,10 @@ fn load(arguments: &Arguments, listens: bool) -> Result<Load, Failure> {
     let flags = &arguments.load;
     match (flags.rate, flags.arrivals) {
         (Some(_), _) if listens => Err(usage(
-            "--rate: whoever only receives offers no load; the server decides when it sends",
+            "--rate: with --match receive-only the server decides when it sends, and no load is offered",
         )),
         (None, _) if listens && flags.operations.is_some() => Err(usage(
-            "--operations: whoever only receives does not decide how many there are; use --duration",
+            "--operations: with --match receive-only the server decides how many there are; use --duration",
         )),
         (None, _) if listens => Ok(Load::Events {}),
         (None, _) => Ok(Load::Closed {}),

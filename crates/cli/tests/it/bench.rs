@@ -180,16 +180,25 @@ fn a_dry_run_prints_the_plan_and_touches_nothing() {
     assert!(!results.exists());
 }
 
+/// Plans and measures nothing; returns the exit code, the plan, and what was said beside it.
+fn planned(arguments: &[&str]) -> (i32, String, String) {
+    let output = sockrates()
+        .arg("bench")
+        .args(arguments)
+        .arg("--dry-run")
+        .output()
+        .unwrap();
+    let code = output.status.code().unwrap();
+    let plan = String::from_utf8_lossy(&output.stdout).into_owned();
+    (code, plan, stderr(&output))
+}
+
 #[test]
 fn lanes_are_picked_among_ways_and_a_profile_asks_of_a_server_what_it_must_have() {
     let planned = |arguments: &[&str]| {
-        let output = sockrates()
-            .arg("bench")
-            .args(arguments)
-            .arg("--dry-run")
-            .assert()
-            .success();
-        String::from_utf8_lossy(&output.get_output().stdout).into_owned()
+        let (code, plan, said) = planned(arguments);
+        assert_eq!(code, 0, "{said}");
+        plan
     };
     let kept = planned(&["game", "--lanes", "http1-persistent"]);
     assert!(kept.contains("game-20.http1-persistent.sse") && !kept.contains("websocket"));
@@ -206,17 +215,6 @@ fn lanes_are_picked_among_ways_and_a_profile_asks_of_a_server_what_it_must_have(
 /// Lanes count wherever a scenario names them, and what falls away is said.
 #[test]
 fn lanes_are_found_in_every_kind_of_scenario_and_nothing_is_left_out_in_silence() {
-    let planned = |arguments: &[&str]| {
-        let output = sockrates()
-            .arg("bench")
-            .args(arguments)
-            .arg("--dry-run")
-            .output()
-            .unwrap();
-        let code = output.status.code().unwrap();
-        let plan = String::from_utf8_lossy(&output.stdout).into_owned();
-        (code, plan, stderr(&output))
-    };
     let scenarios = sockrates_core::profile::scenarios();
     for scenario in &scenarios {
         let of_ways = scenario.deliveries.iter().flat_map(|way| &way.lanes);

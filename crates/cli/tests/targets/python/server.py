@@ -277,7 +277,7 @@ def begin(query, encode, since=None):
 
 
 def find_player(query):
-    """Returns the game, and the name of the player, who is made only when the whole request is understood."""
+    """Returns the game, and the name of the player; makes the player only when the whole request is understood."""
     game, name = checked_name(query.get("game")), checked_name(query.get("player"))
     if game not in games:
         raise web.HTTPNotFound(text="no such game\n")
